@@ -1,0 +1,38 @@
+"""JSON in and out, by msgspec, with the limits that hold everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+INLINE_LIMIT = 64 * 1024
+"""Bytes up to which a value is kept in its row; larger ones go to blob storage."""
+VALUE_LIMIT = 8 * 1024 * 1024
+"""Bytes that one value (input, output, an error) may have as JSON."""
+
+Json = Any
+"""A JSON value: dict with text keys, list, str, int, float, bool, None."""
+
+_encoder = msgspec.json.Encoder()
+_ordered = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder()
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(value)
+
+
+def encode_text(value: Any) -> str:
+    return _encoder.encode(value).decode()
+
+
+def decode(data: bytes | str) -> Json:
+    """Raises msgspec.DecodeError with the place of the fault."""
+    return _decoder.decode(data)
+
+
+def content_hash(value: Any) -> str:
+    """sha-256 (hex) of the value's JSON with sorted keys: equal for equal content."""
+    return hashlib.sha256(_ordered.encode(value)).hexdigest()

@@ -1,0 +1,361 @@
+"""Every error of perdure, one code each.
+
+Three families: a caller's mistake (`CallerError`, mapped to HTTP by its `status`), trouble of the
+house (`StoreUnavailable` and its like, also with a `status`), and control flow (`BaseException`, so
+that user code cannot swallow it). What a node run records as its failure is data, not an error of
+this tree: see `perdure.model.failure`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is wrong with a request or a document, and where.
+
+    `pointer` is a JSON pointer (RFC 6901); `line` and `column` count from 1; `parameter` names a
+    query parameter, a path parameter or a header.
+    """
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    line: int | None = None
+    column: int | None = None
+    parameter: str | None = None
+
+
+class PerdureError(Exception):
+    """Root of the tree. `message` says what was wrong, where, and what would be right."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, message: str, *, problems: tuple[Problem, ...] = (), **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+        self.details = details
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """Seconds after which the caller may try again, where that makes sense."""
+        return None
+
+
+class CallerError(PerdureError):
+    """The caller can mend it."""
+
+    code = "bad_request"
+    status = 400
+    title = "Bad request"
+
+
+class InvalidRequest(CallerError):
+    code = "invalid_request"
+    status = 422
+    title = "Invalid request"
+
+
+class MalformedDocument(CallerError):
+    """Not JSON or YAML at all, or a construct that is refused (alias bomb, duplicate key, …)."""
+
+    code = "malformed_document"
+    title = "Malformed document"
+
+
+class InvalidIdentifier(CallerError):
+    code = "invalid_identifier"
+    status = 422
+    title = "Invalid identifier"
+
+
+class InvalidSettings(CallerError):
+    """A flag, a variable or the configuration file says something that cannot be."""
+
+    code = "invalid_settings"
+    status = 422
+    title = "Invalid settings"
+
+
+class AddressUnavailable(CallerError):
+    """The server cannot listen there."""
+
+    code = "address_unavailable"
+    status = 409
+    title = "Address unavailable"
+
+
+class InsecureAddress(CallerError):
+    """The server would be open to other machines."""
+
+    code = "insecure_address"
+    status = 409
+    title = "Address needs a token"
+
+
+class InvalidFlow(CallerError):
+    code = "invalid_flow"
+    status = 422
+    title = "Invalid flow"
+
+
+class InvalidInput(CallerError):
+    code = "invalid_input"
+    status = 422
+    title = "Invalid input"
+
+
+class InvalidCursor(CallerError):
+    code = "invalid_cursor"
+    title = "Invalid cursor"
+
+
+class LimitExceeded(CallerError):
+    code = "limit_exceeded"
+    status = 422
+    title = "Limit exceeded"
+
+
+class PayloadTooLarge(CallerError):
+    code = "payload_too_large"
+    status = 413
+    title = "Payload too large"
+
+
+class UnsupportedMediaType(CallerError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "Unsupported media type"
+
+
+class Unauthenticated(CallerError):
+    code = "unauthenticated"
+    status = 401
+    title = "Unauthenticated"
+
+
+class PermissionDenied(CallerError):
+    code = "permission_denied"
+    status = 403
+    title = "Permission denied"
+
+
+class OriginRefused(CallerError):
+    code = "origin_refused"
+    status = 403
+    title = "Origin refused"
+
+
+class HostRefused(CallerError):
+    """An open server answers to the names of the loopback interface only."""
+
+    code = "host_refused"
+    status = 421
+    title = "Host refused"
+
+
+class MethodNotAllowed(CallerError):
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class NotAcceptable(CallerError):
+    code = "not_acceptable"
+    status = 406
+    title = "Not acceptable"
+
+
+class RequestTimeout(CallerError):
+    """The request did not arrive as a whole within the time that it is given."""
+
+    code = "request_timeout"
+    status = 408
+    title = "Request timeout"
+
+
+class PreconditionFailed(CallerError):
+    """`If-Match` or `If-None-Match` does not hold for what is there now."""
+
+    code = "precondition_failed"
+    status = 412
+    title = "Precondition failed"
+
+
+class RangeNotSatisfiable(CallerError):
+    code = "range_not_satisfiable"
+    status = 416
+    title = "Range not satisfiable"
+
+
+class NotFound(CallerError):
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class ExecutionNotFound(NotFound):
+    code = "execution_not_found"
+    title = "Execution not found"
+
+
+class NodeRunNotFound(NotFound):
+    code = "node_run_not_found"
+    title = "Node run not found"
+
+
+class FlowNotFound(NotFound):
+    code = "flow_not_found"
+    title = "Flow not found"
+
+
+class FlowVersionNotFound(NotFound):
+    code = "flow_version_not_found"
+    title = "Flow version not found"
+
+
+class ArtifactNotFound(NotFound):
+    code = "artifact_not_found"
+    title = "Artifact not found"
+
+
+class TokenNotFound(NotFound):
+    code = "token_not_found"
+    title = "Token not found"
+
+
+class WorkspaceNotFound(NotFound):
+    code = "workspace_not_found"
+    title = "Workspace not found"
+
+
+class Conflict(CallerError):
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class IdempotencyConflict(Conflict):
+    code = "idempotency_conflict"
+    title = "Idempotency key used with another request"
+
+
+class ConcurrencyLimitReached(Conflict):
+    code = "concurrency_limit_reached"
+    title = "Concurrency limit reached"
+
+
+class ExecutionEnded(Conflict):
+    """The execution is in a terminal state; the call would change it."""
+
+    code = "execution_ended"
+    title = "Execution ended"
+
+
+class FlowManaged(Conflict):
+    code = "flow_managed"
+    title = "Flow is managed by a folder"
+
+
+class FlowInUse(Conflict):
+    code = "flow_in_use"
+    title = "Flow has unfinished executions"
+
+
+class StoreError(PerdureError):
+    """The store cannot do it now; nothing of the call was stored."""
+
+    code = "store_error"
+    status = 503
+    title = "Store error"
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    title = "Store unavailable"
+
+    @property
+    def retry_after_s(self) -> int | None:
+        return 1
+
+
+class StoreFull(StoreError):
+    code = "store_full"
+    status = 507
+    title = "No space left for the store"
+
+    @property
+    def retry_after_s(self) -> int | None:
+        return 10
+
+
+class StoreBusy(StoreUnavailable):
+    """Another process holds the database's write lock for longer than we wait."""
+
+    code = "store_busy"
+    title = "Store is locked by another process"
+
+
+class StoreLocked(StoreError):
+    """Another perdure process owns this store (its pid and URL are in `details`)."""
+
+    code = "store_locked"
+    status = 409
+    title = "Store is owned by another process"
+
+
+class StoreDamaged(StoreError):
+    code = "store_damaged"
+    status = 500
+    title = "Store is damaged"
+
+
+class StoreIncompatible(StoreError):
+    """The store was written by a newer perdure, or this SQLite is not safe to use."""
+
+    code = "store_incompatible"
+    status = 500
+    title = "Store is incompatible"
+
+
+class RowRefused(StoreError):
+    """The database refused one row (a constraint, a value it cannot hold)."""
+
+    code = "row_refused"
+    status = 500
+    title = "Row refused by the database"
+
+
+class Draining(PerdureError):
+    code = "draining"
+    status = 503
+    title = "Server is shutting down"
+
+    @property
+    def retry_after_s(self) -> int | None:
+        return 5
+
+
+class TooManyStreams(PerdureError):
+    """As many event streams are open as the server allows."""
+
+    code = "too_many_streams"
+    status = 503
+    title = "Too many event streams"
+
+    @property
+    def retry_after_s(self) -> int | None:
+        return 10
+
+
+class ControlFlow(BaseException):
+    """Root of what user code must not be able to swallow."""
+
+
+class LeaseLost(ControlFlow):
+    """This worker no longer owns the execution; whatever it still wants to write is dropped."""

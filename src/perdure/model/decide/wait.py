@@ -1,0 +1,123 @@
+"""Facts about waits: a run suspends, a timer fires, a child ends; and when the execution itself suspends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.model.decide.attempt import failed, spec_of, succeeded
+from perdure.model.decide.effects import CancelChild, Effect
+from perdure.model.decide.flight import depart, linger, next_due
+from perdure.model.decide.record import give_up, rouse
+from perdure.model.decide.vertex import run_ended
+from perdure.model.decide.winding import goes_on, proceed, why_stopped
+from perdure.model.event import EventType
+from perdure.model.execution import ExecutionState, Mode, NodeRun
+from perdure.model.failure import Failure
+from perdure.model.states import ExecutionStatus, NodeStatus
+
+LINGER = 5_000_000
+"""Microseconds: an execution that goes on sooner than this stays with its owner."""
+TIMER = "timer"
+"""The kind of wait that is over well when its time has come."""
+
+
+def suspended(
+    state: ExecutionState,
+    run: NodeRun,
+    kind: str,
+    at: int,
+    *,
+    wake_at: int | None = None,
+    child: bytes | None = None,
+) -> list[Effect]:
+    """The run's attempt waits now, for `kind` (timer, child, …), until `wake_at` at the latest where given.
+
+    The node's `timeout` bounds any wait but a timer's.
+    """
+    if run.ended:
+        return []
+    timeout = spec_of(state, run).timeout
+    if kind != TIMER and timeout is not None:
+        wake_at = at + timeout if wake_at is None else min(wake_at, at + timeout)
+    state.running.pop(run.key, None)
+    run.status = NodeStatus.SUSPENDED
+    run.wait, run.wake_at, run.child = kind, wake_at, child
+    state.touch(run)
+    state.changes.waits_opened[run.key] = run
+    state.tell(EventType.NODE_SUSPENDED, at, run, {"wait": kind, "due_at": wake_at})
+    if not goes_on(state, run):
+        effects = give_up(state, run, NodeStatus.CANCELLED, why_stopped(state), at)
+        return effects + run_ended(state, run, at)
+    return linger(state, run)
+
+
+def woken(state: ExecutionState, run: NodeRun, at: int) -> list[Effect]:
+    """The time has come that `WakeAt` asked for. A run that no longer waits is left alone."""
+    if state.waiting.get(run.key) is not run or run.due_at is None or run.key in state.beginning:
+        return []
+    rouse(state)
+    if run.status is NodeStatus.RETRYING:
+        return _retried(state, run, at)
+    if run.wait == TIMER:
+        return succeeded(state, run, None, at)
+    child: list[Effect] = [CancelChild(run)] if run.child is not None else []
+    late = Failure(code="timeout", message=f"what it waits for ({run.wait}) did not come in time")
+    return child + failed(state, run, late, at, status=NodeStatus.TIMED_OUT)
+
+
+def _retried(state: ExecutionState, run: NodeRun, at: int) -> list[Effect]:
+    if state.nodes[run.node].missing == 0 and not run.compensates:
+        return [depart(state, run)]
+    del state.waiting[run.key]
+    state.stranded[run.key] = run
+    return proceed(state, at) if state.stopping else []
+
+
+def child_ended(
+    state: ExecutionState,
+    run: NodeRun,
+    status: ExecutionStatus,
+    at: int,
+    *,
+    output: Any = None,
+    failure: Failure | None = None,
+    jitter: float = 0.0,
+) -> list[Effect]:
+    """The child that the run waits for ended."""
+    if state.waiting.get(run.key) is not run or run.status is not NodeStatus.SUSPENDED:
+        return []
+    rouse(state)
+    if status is ExecutionStatus.COMPLETED:
+        return succeeded(state, run, output, at)
+    reason = f": {failure.message}" if failure is not None else ""
+    told = Failure(
+        code=f"child_{status}",
+        message=f"the child execution ended as {status}{reason}",
+        details={"child": run.child.hex() if run.child else None, "code": failure.code if failure else None},
+    )
+    return failed(state, run, told, at, jitter=jitter)
+
+
+def rest(state: ExecutionState, at: int) -> bool:
+    """Whether nothing can happen for a while, so that the owner may let go; the state is then suspended.
+
+    It rests until `next_wake`, or until somebody sends a message: a fact that comes before the owner has let go
+    sets it running again. A failing execution may rest too, while a
+    compensation waits: whoever resumes it finds it failing again.
+    """
+    if state.mode not in (Mode.FORWARD, Mode.FAILING) or state.status is not ExecutionStatus.RUNNING:
+        return False
+    if state.running or state.preparing or state.beginning or not state.waiting:
+        return False
+    wake_at = next_due(state)
+    if wake_at is not None and wake_at - at <= LINGER:
+        return False
+    state.status = ExecutionStatus.SUSPENDED
+    kinds = sorted({run.wait or TIMER for run in state.waiting.values()})
+    state.tell(EventType.EXECUTION_SUSPENDED, at, data={"waits": kinds, "wake_at": wake_at})
+    return True
+
+
+def next_wake(state: ExecutionState) -> int | None:
+    """When the earliest timer of the waiting runs is due."""
+    return next_due(state)
