@@ -1,0 +1,164 @@
+"""Writes that do not come from an execution's owner: each is one all-or-nothing change.
+
+The recorder runs them in the transaction of a batch, each in a savepoint of its own, so that the
+failure of one (a `PerdureError`) reaches its caller alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from perdure.store.records import ArtifactRecord, NewExecution, WorkerRecord
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all commands; the comment behind each says what its execution answers with."""
+
+    at: int
+
+
+class StartExecutions(Command, frozen=True, kw_only=True):
+    """→ list[Started | CallerError], one for each, in order.
+
+    Idempotency, limits (with all four policies), rates and `start_at` are decided here, inside
+    the transaction. The hot path: many of these in one batch are written with shared statements.
+    With `atomic`, the first error undoes all of them and is raised.
+    """
+
+    executions: list[NewExecution]
+    atomic: bool = False
+
+
+class ClaimExecutions(Command, frozen=True, kw_only=True):
+    """→ list[Claimed]: at most `limit` queue rows, best rank first; epoch + 1, status running
+    (cancelling stays cancelling). `root` narrows it to one execution and those below it."""
+
+    worker: str
+    queues: tuple[str, ...] | None
+    limit: int
+    root: bytes | None = None
+
+
+class CancelExecutions(Command, frozen=True, kw_only=True):
+    """→ list[ExecutionStatus | CallerError]: the status afterwards (cancelled when nobody owned it and
+    nothing has to be cleaned up; else cancelling or, while an owner has yet to read its inbox,
+    the present status). Cascades to children. Terminal: `ExecutionEnded`."""
+
+    workspace: str
+    ids: list[bytes]
+    reason: str | None = None
+    force: bool = False
+
+
+class SendMessages(Command, frozen=True, kw_only=True):
+    """→ None. Rows for inboxes: (execution id, kind, data). Wakes an owner or makes the execution claimable."""
+
+    messages: list[tuple[bytes, str, dict[str, Any]]]
+
+
+class FireTimers(Command, frozen=True, kw_only=True):
+    """→ int | None: at most `limit` due timers are fired; the answer is when the next one is due.
+
+    A start timer makes a pending execution queued (or takes its slot); a wake timer makes a
+    suspended one claimable; a deadline ends a pending, queued or (without cleanup) suspended one as timed out,
+    and sends a `deadline` message to any other.
+    """
+
+    limit: int = 500
+
+
+class InterruptWorkers(Command, frozen=True, kw_only=True):
+    """→ list[bytes]: executions of dead workers, now interrupted and claimable, or abandoned.
+
+    Dead: in `workers`, or every worker but `all_but` (an embedded store at start). An execution with a
+    node run running counts a crash; with more than its flow's `max_recoveries` crashes it is abandoned.
+    `at` becomes the interruption's time."""
+
+    workers: tuple[str, ...] = ()
+    all_but: str | None = None
+
+
+class RegisterWorker(Command, frozen=True, kw_only=True):
+    """→ int: the worker's number."""
+
+    worker: WorkerRecord
+
+
+class Heartbeat(Command, frozen=True, kw_only=True):
+    """→ bool: False when the worker's row is gone or stopped."""
+
+    worker: str
+
+
+class StopWorker(Command, frozen=True, kw_only=True):
+    """→ None"""
+
+    worker: str
+
+
+class PutFlow(Command, frozen=True, kw_only=True):
+    """→ tuple[int, bool]: the version's number and whether it is new. Old content put again reuses its
+    version and makes it the latest. A flow managed by another source: `FlowManaged`."""
+
+    workspace: str
+    id: str
+    description: str | None
+    content_hash: str
+    document: str
+    source_text: str
+    media_type: str
+    source: str | None
+
+
+class DeleteFlow(Command, frozen=True, kw_only=True):
+    """→ None. `FlowNotFound`, `FlowManaged` (unless `source` is its own), `FlowInUse` with unfinished executions.
+    Its versions stay for the executions that ran them; putting the flow again goes on with its numbers."""
+
+    workspace: str
+    id: str
+    source: str | None = None
+
+
+class PutArtifacts(Command, frozen=True, kw_only=True):
+    """→ None"""
+
+    artifacts: list[ArtifactRecord]
+
+
+class CreateToken(Command, frozen=True, kw_only=True):
+    """→ None"""
+
+    id: bytes
+    name: str
+    sha256: bytes
+    role: str
+    workspace: str | None
+    expires_at: int | None
+
+
+class RevokeToken(Command, frozen=True, kw_only=True):
+    """→ None. `TokenNotFound`."""
+
+    id: bytes
+
+
+class FoldCounters(Command, frozen=True, kw_only=True):
+    """→ int: how many deltas went into the counters."""
+
+    limit: int = 10_000
+
+
+class ForgetKeys(Command, frozen=True, kw_only=True):
+    """→ int: idempotency keys older than `before` that were dropped, at most `limit`."""
+
+    before: int
+    limit: int = 1_000
+
+
+class TrimFeed(Command, frozen=True, kw_only=True):
+    """→ int: rows of the feed older than `before` that were dropped, at most `limit`."""
+
+    before: int
+    limit: int = 1_000

@@ -1,0 +1,241 @@
+"""The seam to the store: what the engine and the API may ask of a database.
+
+Writing goes through one `Recorder` per process, which hands whole batches to `Store.write`.
+Reading is split by aggregate. Every method that takes a workspace answers with that workspace's
+rows alone. Two implementations share one conformance suite (`tests/store`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from perdure.model.event import EventChunk
+from perdure.model.states import ExecutionStatus
+from perdure.store.commands import Command
+from perdure.store.records import (
+    Advance,
+    ArtifactRecord,
+    Claimed,
+    ExecutionRecord,
+    FlowRecord,
+    FlowVersionRecord,
+    LimitState,
+    NodeRunRecord,
+    Payload,
+    QueuePlace,
+    TokenRecord,
+    WaitRecord,
+    WorkerRecord,
+)
+
+
+class Batch(msgspec.Struct):
+    """One transaction. Advances are applied first, then the commands in their order."""
+
+    advances: list[Advance]
+    commands: list[Command]
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The advance's epoch is superseded (or the row is gone): nothing of it was written."""
+
+
+class Advanced(msgspec.Struct, frozen=True):
+    first_seq: int
+    """`seq` of the advance's first event."""
+
+
+class BatchOutcome(msgspec.Struct):
+    """`advances` and `results` answer the batch entry by entry; an exception stands where one failed.
+
+    What must be told after the commit: `chunks` (new events), `deliveries` (worker, execution) whose
+    inbox got a message, `claimable` when queue rows were added, and `due_at`, the earliest timer set.
+    """
+
+    advances: list[Advanced | Lost | Exception]
+    results: list[Any]
+    chunks: list[EventChunk]
+    deliveries: list[tuple[str, bytes]]
+    claimable: bool
+    due_at: int | None
+    feed: tuple[int, int] | None = None
+    """(writer, n) of the batch's feed row; None when it brought no event."""
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """All conditions hold together; values of one list are alternatives, tags must all match.
+
+    `created_after` is inclusive, `created_before` exclusive; a tag without a value matches any.
+    """
+
+    statuses: tuple[ExecutionStatus, ...] = ()
+    flow: str | None = None
+    namespace: str | None = None
+    tags: tuple[tuple[str, str | None], ...] = ()
+    trigger_kind: str | None = None
+    parent: bytes | None = None
+    root: bytes | None = None
+    replay_of: bytes | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """`before`/`after` are exclusive ids of a keyset walk; `offset` is for small skips (≤ 10,000)."""
+
+    limit: int = 100
+    after: bytes | None = None
+    offset: int = 0
+    newest_first: bool = True
+
+
+class Executions(Protocol):
+    async def get(self, workspace: str, id: bytes) -> ExecutionRecord | None: ...
+    async def by_number(self, workspace: str, number: int) -> ExecutionRecord | None: ...
+    async def whole(self, workspace: str, id: bytes) -> tuple[ExecutionRecord, Payload] | None:
+        """The record and its payload of the same moment, in one read."""
+        ...
+
+    async def several(self, workspace: str, ids: Sequence[bytes]) -> list[ExecutionRecord]:
+        """The records of these executions in the order of the ids, in one read; without those that are not there."""
+        ...
+
+    async def payload(self, workspace: str, id: bytes) -> Payload | None: ...
+    async def payloads(self, workspace: str, ids: Sequence[bytes]) -> dict[bytes, Payload]: ...
+    async def count(self, workspace: str, filter: ExecutionFilter, cap: int | None = None) -> int:
+        """Exact, or at most `cap`. Answered from the counters where status, flow and trigger suffice."""
+        ...
+
+    async def stats(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of `{<group>: value, "count": n}`; groups are status, flow, namespace, trigger, hour, day."""
+        ...
+
+    async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]: ...
+    async def unfinished_like(
+        self, workspace: str, flow: str, flow_version: int, input_text: str
+    ) -> ExecutionRecord | None:
+        """The newest execution of that version and input that is not terminal (`perdure run`)."""
+        ...
+
+    async def queue_place(self, workspace: str, id: bytes) -> QueuePlace | None: ...
+    async def limit_state(self, workspace: str, id: bytes) -> LimitState | None: ...
+
+    async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]: ...
+
+
+class NodeRuns(Protocol):
+    async def get(
+        self, workspace: str, execution_id: bytes, node: str, ordinal: int, label: str = ""
+    ) -> NodeRunRecord | None: ...
+    async def waits(self, workspace: str, execution_id: bytes) -> list[WaitRecord]: ...
+    async def summary(self, workspace: str, execution_id: bytes) -> list[dict[str, Any]]:
+        """Per node: `{node, type, runs, by_status: {…}, attempts, duration_us_sum, started_at, finished_at}`."""
+        ...
+
+    async def list(
+        self,
+        workspace: str,
+        execution_id: bytes,
+        *,
+        node: str | None = None,
+        limit: int = 1000,
+        after: tuple[str, int, str] | None = None,
+    ) -> list[NodeRunRecord]: ...
+
+
+class Events(Protocol):
+    async def page(
+        self, workspace: str, execution_id: bytes, after_seq: int, limit: int, *, logs_only: bool = False
+    ) -> list[EventChunk]:
+        """Chunks with events after `after_seq`, in order, about `limit` events (whole chunks; the first is cut)."""
+        ...
+
+    async def feed(self, workspace: str, after: dict[int, int], limit: int) -> list[tuple[int, int, list[EventChunk]]]:
+        """The feed of all executions: (writer, n, chunks) for the commits after the given position per writer."""
+        ...
+
+    async def feed_end(self) -> dict[int, int]:
+        """The newest `n` of each writer."""
+        ...
+
+
+class Flows(Protocol):
+    async def get(self, workspace: str, id: str) -> FlowRecord | None: ...
+    async def version(self, workspace: str, id: str, number: int | None = None) -> FlowVersionRecord | None:
+        """That version; without a number the latest one of a flow that is not deleted."""
+        ...
+
+    async def versions(
+        self, workspace: str, id: str, *, before: int | None = None, limit: int = 100
+    ) -> list[FlowVersionRecord]: ...
+
+    async def list(
+        self, workspace: str, *, namespace: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[FlowRecord]: ...
+
+
+class Artifacts(Protocol):
+    async def get(self, workspace: str, id: bytes) -> ArtifactRecord | None: ...
+    async def list(
+        self, workspace: str, *, execution_id: bytes | None = None, after: bytes | None = None, limit: int = 100
+    ) -> list[ArtifactRecord]: ...
+
+
+class Tokens(Protocol):
+    async def any(self) -> bool:
+        """Whether a token was ever made (then the server is no longer open)."""
+        ...
+
+    async def by_hash(self, sha256: bytes) -> TokenRecord | None: ...
+    async def list(self) -> list[TokenRecord]: ...
+
+
+class Workers(Protocol):
+    async def list(self) -> list[WorkerRecord]: ...
+
+
+class Store(Protocol):
+    @property
+    def executions(self) -> Executions: ...
+    @property
+    def node_runs(self) -> NodeRuns: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def flows(self) -> Flows: ...
+    @property
+    def artifacts(self) -> Artifacts: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def workers(self) -> Workers: ...
+
+    def write(self, batch: Batch) -> BatchOutcome:
+        """Apply a batch in one durable transaction; called on the recorder's writer thread only.
+
+        An entry's own failure stands in the outcome. Raises `StoreFull`, `StoreBusy`, `StoreUnavailable`
+        when the batch as a whole could not be committed: then nothing of it was written.
+        A row that the database refuses is found by bisection, so that its entry fails alone.
+        """
+        ...
+
+    async def load(self, execution_id: bytes) -> Claimed | None:
+        """What an owner needs, without claiming."""
+        ...
+
+    async def messages(self, execution_ids: Sequence[bytes]) -> dict[bytes, list[Any]]:
+        """Inbox messages (`Message`) of the given executions, in order."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises `StoreError` when the store cannot answer."""
+        ...
+
+    async def info(self) -> dict[str, Any]:
+        """`{kind, version, schema_version, size_bytes, …}` for system info and metrics."""
+        ...
+
+    async def close(self) -> None: ...

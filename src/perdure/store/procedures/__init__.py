@@ -1,0 +1,1 @@
+"""All transactional logic, once for both databases: generators that do no I/O of their own."""

@@ -1,0 +1,62 @@
+"""Workers, tokens and artifacts."""
+
+from __future__ import annotations
+
+from perdure.base.ids import id_text
+from perdure.errors import TokenNotFound
+from perdure.store.commands import CreateToken, Heartbeat, PutArtifacts, RegisterWorker, RevokeToken, StopWorker
+from perdure.store.procedures.context import Context
+from perdure.store.procedures.rows import artifact_row
+from perdure.store.statements import All, Many, Procedure
+
+
+def register_worker(context: Context, command: RegisterWorker) -> Procedure[int]:
+    worker = command.worker
+    yield Many(
+        "workers_put",
+        [(worker.id, worker.name, worker.host, worker.pid, worker.started_at, worker.heartbeat_at, worker.stopped_at)],
+    )
+    rows = yield All("worker_alive", {"worker": worker.id})
+    number: int = rows[0][0]
+    return number
+
+
+def heartbeat(context: Context, command: Heartbeat) -> Procedure[bool]:
+    rows = yield All("worker_alive", {"worker": command.worker})
+    if not rows or rows[0][1] is not None:
+        return False
+    yield All("worker_beat", {"worker": command.worker, "at": command.at})
+    return True
+
+
+def stop_worker(context: Context, command: StopWorker) -> Procedure[None]:
+    yield Many("workers_stop", [(command.worker, command.at)])
+
+
+def create_token(context: Context, command: CreateToken) -> Procedure[None]:
+    yield Many(
+        "tokens_put",
+        [
+            (
+                command.id,
+                command.name,
+                command.sha256,
+                command.role,
+                command.workspace,
+                command.at,
+                command.expires_at,
+            )
+        ],
+    )
+
+
+def revoke_token(context: Context, command: RevokeToken) -> Procedure[None]:
+    rows = yield All("token_revoked", {"id": command.id})
+    if not rows:
+        raise TokenNotFound(f"there is no token {id_text(command.id)}", id=id_text(command.id))
+    yield All("token_revoke", {"id": command.id, "at": command.at})
+
+
+def put_artifacts(context: Context, command: PutArtifacts) -> Procedure[None]:
+    if command.artifacts:
+        yield Many("artifacts_put", [artifact_row(artifact) for artifact in command.artifacts])

@@ -1,0 +1,134 @@
+"""Claims: the best queue rows become owned executions, with all that their owner needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from perdure.model.event import Event, EventType
+from perdure.model.states import ExecutionStatus
+from perdure.store.commands import ClaimExecutions
+from perdure.store.procedures.context import Context
+from perdure.store.procedures.rows import message_of, node_run_of, payload_of, record_of, wait_of
+from perdure.store.records import Claimed, ExecutionRecord
+from perdure.store.statements import All, Many, Procedure
+
+T = TypeVar("T")
+
+
+class Going(NamedTuple):
+    """What a claim makes of an execution in a certain status."""
+
+    status: ExecutionStatus
+    event: EventType | None
+
+
+GOING = {
+    ExecutionStatus.QUEUED: Going(ExecutionStatus.RUNNING, EventType.EXECUTION_STARTED),
+    ExecutionStatus.SUSPENDED: Going(ExecutionStatus.RUNNING, EventType.EXECUTION_RESUMED),
+    ExecutionStatus.INTERRUPTED: Going(ExecutionStatus.RUNNING, EventType.EXECUTION_RECOVERED),
+    ExecutionStatus.CANCELLING: Going(ExecutionStatus.CANCELLING, None),
+}
+
+
+def claim_executions(context: Context, command: ClaimExecutions) -> Procedure[list[Claimed]]:
+    """Best rank first."""
+    ids = yield from _best(command)
+    if not ids:
+        return []
+    rows = yield Many("records", [(id,) for id in sorted(ids)])
+    records = {record.id: record for record in map(record_of, rows)}
+    yield Many("queue_clear", [(id,) for id in ids])
+    free = [records[id] for id in ids if id in records and records[id].worker is None and records[id].status in GOING]
+    was = {record.id: record.status for record in free}
+    yield from _own(context, free, command)
+    return (yield from _with_contents(free, was))
+
+
+def _best(command: ClaimExecutions) -> Procedure[list[bytes]]:
+    if command.limit <= 0:
+        return []
+    if command.root is not None:
+        rows = yield All("queue_family", {"root": command.root, "limit": command.limit})
+        return [row[1] for row in rows]
+    if command.queues is None:
+        rows = yield All("queue_names")
+        queues = [row[0] for row in rows]
+    else:
+        queues = list(dict.fromkeys(command.queues))
+    heads: list[Any] = []
+    for queue in queues:
+        heads += yield All("queue_head", {"queue": queue, "limit": command.limit})
+    heads.sort(key=tuple)
+    return [row[1] for row in heads[: command.limit]]
+
+
+def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecutions) -> Procedure[None]:
+    """Write the ownership, and bring the records to what now stands in the store."""
+    changes: list[tuple[Any, ...]] = []
+    at = command.at
+    for record in free:
+        before = record.status
+        going = GOING[before]
+        recovered = before is ExecutionStatus.INTERRUPTED
+        record.recoveries += int(recovered)
+        events: list[Event] = []
+        if going.event is not None:
+            data = {"recoveries": record.recoveries, "crashes": record.crashes} if recovered else None
+            events.append(Event(going.event, at, data=data))
+            context.record(record.id, record.workspace, record.flow, record.last_seq + 1, events)
+            where = (record.workspace, record.flow)
+            context.count(*where, before, record.trigger_kind, record.created_at, -1)
+            context.count(*where, going.status, record.trigger_kind, record.created_at, 1)
+        changes.append((record.number, going.status, command.worker, len(events), record.recoveries, at))
+        record.status = going.status
+        record.worker = command.worker
+        record.epoch += 1
+        record.last_seq += len(events)
+        record.started_at = at if record.started_at is None else record.started_at
+        record.updated_at = at
+    if changes:
+        yield Many("executions_claim", changes)
+        woken = [(record.id, "wake") for record in free]
+        yield Many("timers_drop", woken)
+
+
+def _with_contents(records: Sequence[ExecutionRecord], was: dict[bytes, ExecutionStatus]) -> Procedure[list[Claimed]]:
+    """One statement per table for all of them; what never ran has no node runs and no waits."""
+    if not records:
+        return []
+    ids = [(record.id,) for record in records]
+    begun = [(record.id,) for record in records if was[record.id] is not ExecutionStatus.QUEUED]
+    payloads = {row[0]: payload_of(row) for row in (yield Many("payloads", ids))}
+    node_runs = _grouped((yield Many("node_runs_of", begun)) if begun else [], node_run_of)
+    waits = _grouped((yield Many("waits_of", begun)) if begun else [], wait_of)
+    messages = _grouped((yield Many("inbox_of", ids)), message_of)
+    return [
+        Claimed(
+            record=record,
+            payload=payloads[record.id],
+            node_runs=node_runs.get(record.id, []),
+            waits=waits.get(record.id, []),
+            messages=sorted(messages.get(record.id, []), key=lambda message: message.n),
+            was=was[record.id],
+        )
+        for record in records
+    ]
+
+
+def _grouped(rows: Sequence[Any], make: Callable[[Any], T]) -> dict[bytes, list[T]]:
+    """By execution, which is the first column of each row."""
+    groups: dict[bytes, list[T]] = {}
+    for row in rows:
+        groups.setdefault(row[0], []).append(make(row))
+    return groups
+
+
+def load_execution(execution_id: bytes) -> Procedure[Claimed | None]:
+    """What an owner needs, without a claim."""
+    rows = yield Many("records", [(execution_id,)])
+    if not rows:
+        return None
+    record = record_of(rows[0])
+    loaded = yield from _with_contents([record], {record.id: record.status})
+    return loaded[0]

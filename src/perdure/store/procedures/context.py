@@ -1,0 +1,124 @@
+"""What one transaction gathers: rows that are written at its end, and what is told after its commit."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from perdure.base.clock import HOUR
+from perdure.base.codec import encode_text
+from perdure.model.event import Event, EventChunk, EventType
+from perdure.model.states import ExecutionStatus
+from perdure.store.records import Value
+from perdure.store.statements import Many, Procedure
+
+LOGS = 1
+OTHERS = 2
+_LOG_TYPES = frozenset({EventType.LOG, EventType.LOG_TRUNCATED})
+
+CounterKey = tuple[str, str, str, str, int]
+"""workspace, flow, status, trigger kind, hour of creation"""
+
+
+class Standing(NamedTuple):
+    """What a decision about an execution needs; the columns of the shape `standing`."""
+
+    number: int
+    id: bytes
+    workspace: str
+    flow: str
+    status: str
+    reason: str | None
+    worker: str | None
+    epoch: int
+    last_seq: int
+    priority: int
+    queue: str
+    trigger_kind: str
+    created_at: int
+    queued_at: int | None
+    deadline_at: int | None
+    concurrency_key: str | None
+    start_claims: str | None
+    parent: bytes | None
+    parent_node: str | None
+    parent_ordinal: int | None
+    parent_attempt: int | None
+    has_cleanup: int
+    max_recoveries: int
+    recoveries: int
+    crashes: int
+
+
+class Context:
+    """Gathered by the procedures of one transaction, or of one part of it (see `absorb`)."""
+
+    def __init__(self) -> None:
+        self.chunks: list[EventChunk] = []
+        self.deliveries: list[tuple[str, bytes]] = []
+        self.claimable = False
+        self.due_at: int | None = None
+        self.at = 0
+        self._event_rows: list[tuple[Any, ...]] = []
+        self._counts: dict[CounterKey, int] = {}
+        self._blobs: dict[tuple[str, bytes], tuple[int, int]] = {}
+
+    def record(self, id: bytes, workspace: str, flow: str, first_seq: int, events: list[Event]) -> None:
+        """Events of one execution, numbered from `first_seq` on."""
+        if not events:
+            return
+        kinds = 0
+        for event in events:
+            kinds |= LOGS if event.type in _LOG_TYPES else OTHERS
+        at = events[-1].at
+        self.at = max(self.at, at)
+        self.chunks.append(EventChunk(id, workspace, flow, first_seq, tuple(events)))
+        self._event_rows.append((id, first_seq, first_seq + len(events) - 1, at, kinds, encode_text(events)))
+
+    def tell(self, standing: Standing, events: list[Event]) -> None:
+        """Events that go on from the execution's last one as `standing` shows it."""
+        self.record(standing.id, standing.workspace, standing.flow, standing.last_seq + 1, events)
+
+    def count(self, workspace: str, flow: str, status: str, trigger_kind: str, created_at: int, delta: int) -> None:
+        key = (workspace, flow, status, trigger_kind, created_at // HOUR)
+        self._counts[key] = self._counts.get(key, 0) + delta
+
+    def moved(self, standing: Standing, status: ExecutionStatus) -> None:
+        """Count an execution's change from the status that `standing` shows."""
+        where = (standing.workspace, standing.flow)
+        self.count(*where, standing.status, standing.trigger_kind, standing.created_at, -1)
+        self.count(*where, status, standing.trigger_kind, standing.created_at, 1)
+
+    def refer(self, workspace: str, value: Value | None, at: int) -> None:
+        """Note that a value's blob is in use."""
+        if value is not None and value.blob is not None:
+            self._blobs[workspace, value.blob] = (value.size, at)
+
+    def due(self, at: int) -> None:
+        self.due_at = at if self.due_at is None else min(self.due_at, at)
+
+    def absorb(self, part: Context) -> None:
+        """Take over what a part gathered after its own rows were written."""
+        self.chunks += part.chunks
+        self.deliveries += part.deliveries
+        self.claimable |= part.claimable
+        if part.due_at is not None:
+            self.due(part.due_at)
+        self.at = max(self.at, part.at)
+
+    def settle(self) -> Procedure[None]:
+        """Write the gathered rows."""
+        if self._event_rows:
+            yield Many("events_put", self._event_rows)
+        counts = [(*key, delta) for key, delta in self._counts.items() if delta]
+        if counts:
+            yield Many("counter_deltas_put", counts)
+        if self._blobs:
+            yield Many("blobs_put", [(*key, *value) for key, value in self._blobs.items()])
+        self._event_rows, self._counts, self._blobs = [], {}, {}
+
+
+def feed_entries(chunks: list[EventChunk]) -> str:
+    """The body of a commit's feed row."""
+    return encode_text(
+        [(chunk.execution_id.hex(), chunk.first_seq, chunk.last_seq, chunk.workspace) for chunk in chunks]
+    )

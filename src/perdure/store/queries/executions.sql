@@ -1,0 +1,175 @@
+-- Executions and payloads.
+
+-- name: executions_put
+-- rows: id uuid, workspace text, namespace text, flow text, flow_version bigint, status text, reason text
+-- rows: priority bigint, queue text, tags text, trigger_kind text, trigger_id text, trigger_context text
+-- rows: parent uuid, parent_node text, parent_ordinal bigint, parent_attempt bigint, root uuid, depth bigint
+-- rows: replay_of uuid, idempotency_key text, concurrency_key text, start_claims text, max_recoveries bigint
+-- rows: worker text, epoch bigint, last_seq bigint, has_cleanup bigint, created_at bigint, start_at bigint
+-- rows: queued_at bigint, started_at bigint, finished_at bigint, updated_at bigint, deadline_at bigint
+INSERT INTO executions {insert};
+
+-- name: executions_numbers
+-- rows: id uuid
+-- returns: id uuid, number bigint
+WITH {batch}
+SELECT e.id, e.number
+FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
+
+-- name: payloads_put
+-- rows: execution_id uuid, input text, input_blob bytea, input_size bigint
+INSERT INTO payloads {insert};
+
+-- name: payloads_end
+-- rows: execution_id uuid, output text, output_blob bytea, output_size bigint, error text
+WITH {batch}
+UPDATE payloads
+SET
+    output = coalesce(batch.output, payloads.output),
+    output_blob = coalesce(batch.output_blob, payloads.output_blob),
+    output_size = coalesce(batch.output_size, payloads.output_size),
+    error = coalesce(batch.error, payloads.error)
+FROM batch
+WHERE payloads.execution_id = batch.execution_id;
+
+-- name: standings
+-- rows: id uuid
+-- returns: {standing}
+WITH {batch}
+SELECT {standing}
+FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
+
+-- name: records
+-- rows: id uuid
+-- returns: {record}
+WITH {batch}
+SELECT {record}
+FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
+
+-- name: payloads
+-- rows: id uuid
+-- returns: {payload}
+WITH {batch}
+SELECT {payload}
+FROM batch CROSS JOIN payloads AS p ON p.execution_id = batch.id;
+
+-- name: children_started
+-- rows: parent uuid, node text, ordinal bigint, attempt bigint
+-- returns: parent uuid, node text, ordinal bigint, attempt bigint, id uuid, number bigint, status text, reason text, epoch bigint, last_seq bigint
+WITH {batch}
+SELECT e.parent, e.parent_node, e.parent_ordinal, e.parent_attempt, e.id, e.number, e.status, e.reason, e.epoch, e.last_seq
+FROM batch CROSS JOIN executions AS e
+    ON e.parent = batch.parent
+    AND e.parent_node = batch.node
+    AND e.parent_ordinal = batch.ordinal
+    AND e.parent_attempt = batch.attempt;
+
+-- name: children_unfinished
+-- rows: id uuid
+-- returns: {standing}
+WITH {batch}
+SELECT {standing}
+FROM batch CROSS JOIN executions AS e ON e.parent = batch.id
+WHERE e.finished_at IS NULL;
+
+-- name: owned
+-- rows: id uuid, epoch bigint, status text
+-- returns: {standing}
+WITH {batch}
+SELECT {standing}
+FROM batch CROSS JOIN executions AS e
+    ON e.id = batch.id
+    AND e.epoch = batch.epoch
+    AND e.status = batch.status
+    AND e.worker IS NOT NULL;
+
+-- name: executions_touch
+-- rows: number bigint, events bigint, recoveries bigint, crashes bigint, updated_at bigint
+WITH {batch}
+UPDATE executions
+SET
+    last_seq = last_seq + batch.events,
+    recoveries = batch.recoveries,
+    crashes = batch.crashes,
+    updated_at = batch.updated_at
+FROM batch
+WHERE executions.number = batch.number;
+
+-- name: executions_move
+-- rows: number bigint, status text, reason text, worker text, events bigint, recoveries bigint, crashes bigint, started_at bigint, finished_at bigint, updated_at bigint
+WITH {batch}
+UPDATE executions
+SET
+    status = batch.status,
+    reason = batch.reason,
+    worker = batch.worker,
+    last_seq = last_seq + batch.events,
+    recoveries = batch.recoveries,
+    crashes = batch.crashes,
+    started_at = coalesce(batch.started_at, executions.started_at),
+    finished_at = batch.finished_at,
+    updated_at = batch.updated_at
+FROM batch
+WHERE executions.number = batch.number;
+
+-- name: executions_queue
+-- rows: number bigint, at bigint
+WITH {batch}
+UPDATE executions
+SET
+    status = 'queued',
+    reason = NULL,
+    start_claims = NULL,
+    queued_at = batch.at,
+    updated_at = batch.at,
+    last_seq = last_seq + 1
+FROM batch
+WHERE executions.number = batch.number;
+
+-- name: executions_hold
+-- rows: number bigint, reason text, start_claims text, at bigint
+WITH {batch}
+UPDATE executions
+SET
+    reason = batch.reason,
+    start_claims = batch.start_claims,
+    updated_at = batch.at
+FROM batch
+WHERE executions.number = batch.number;
+
+-- name: executions_claim
+-- rows: number bigint, status text, worker text, events bigint, recoveries bigint, at bigint
+WITH {batch}
+UPDATE executions
+SET
+    status = batch.status,
+    worker = batch.worker,
+    epoch = epoch + 1,
+    last_seq = last_seq + batch.events,
+    recoveries = batch.recoveries,
+    started_at = coalesce(executions.started_at, batch.at),
+    updated_at = batch.at
+FROM batch
+WHERE executions.number = batch.number;
+
+-- name: standings_of_workers
+-- rows: worker text
+-- returns: {standing}
+WITH {batch}
+SELECT {standing}
+FROM batch CROSS JOIN executions AS e ON e.worker = batch.worker
+WHERE e.worker IS NOT NULL;
+
+-- name: standings_of_others
+-- returns: {standing}
+SELECT {standing}
+FROM executions AS e
+WHERE e.worker IS NOT NULL AND e.worker <> :worker;
+
+-- name: executions_told
+-- rows: number bigint, events bigint
+WITH {batch}
+UPDATE executions
+SET last_seq = last_seq + batch.events
+FROM batch
+WHERE executions.number = batch.number;

@@ -1,0 +1,82 @@
+-- What every commit leaves: events, the feed, counters; and the blobs that values refer to.
+
+-- name: events_put
+-- rows: execution_id uuid, seq bigint, last_seq bigint, at bigint, kinds bigint, body text
+INSERT INTO events {insert};
+
+-- name: feed_put
+-- rows: writer bigint, n bigint, at bigint, entries text
+INSERT INTO feed {insert};
+
+-- name: feed_end
+-- returns: writer bigint, n bigint
+SELECT f.writer, max(f.n) FROM feed AS f GROUP BY f.writer;
+
+-- name: feed_after
+-- returns: writer bigint, n bigint, entries text
+SELECT f.writer, f.n, f.entries
+FROM feed AS f
+WHERE f.writer = :writer AND f.n > :n
+ORDER BY f.n
+LIMIT :limit;
+
+-- name: feed_stale
+-- returns: writer bigint, n bigint
+SELECT f.writer, f.n
+FROM feed AS f
+WHERE f.at < :before AND f.n < (SELECT max(l.n) FROM feed AS l WHERE l.writer = f.writer)
+ORDER BY f.writer, f.n
+LIMIT :limit;
+
+-- name: feed_drop
+-- rows: writer bigint, n bigint
+WITH {batch}
+DELETE FROM feed WHERE (writer, n) IN (SELECT batch.writer, batch.n FROM batch);
+
+-- name: counter_deltas_put
+-- rows: workspace text, flow text, status text, trigger_kind text, hour bigint, delta bigint
+INSERT INTO counter_deltas {insert};
+
+-- name: counter_deltas_sum
+-- returns: workspace text, flow text, status text, trigger_kind text, hour bigint, delta bigint, last bigint, count bigint
+SELECT d.workspace, d.flow, d.status, d.trigger_kind, d.hour, sum(d.delta), max(d.n), count(*)
+FROM (SELECT * FROM counter_deltas ORDER BY n LIMIT :limit) AS d
+GROUP BY d.workspace, d.flow, d.status, d.trigger_kind, d.hour;
+
+-- name: counter_deltas_drop
+DELETE FROM counter_deltas WHERE n <= :last;
+
+-- name: counters_add
+-- rows: workspace text, flow text, status text, trigger_kind text, hour bigint, count bigint
+INSERT INTO counters {insert}
+ON CONFLICT (workspace, flow, status, trigger_kind, hour) DO UPDATE SET count = counters.count + excluded.count;
+
+-- name: days_add
+-- rows: workspace text, flow text, status text, trigger_kind text, day bigint, count bigint
+INSERT INTO days {insert}
+ON CONFLICT (workspace, flow, status, trigger_kind, day) DO UPDATE SET count = days.count + excluded.count;
+
+-- name: totals_add
+-- rows: workspace text, flow text, status text, trigger_kind text, count bigint
+INSERT INTO totals {insert}
+ON CONFLICT (workspace, flow, status, trigger_kind) DO UPDATE SET count = totals.count + excluded.count;
+
+-- name: blobs_put
+-- rows: workspace text, sha256 bytea, size bigint, created_at bigint
+INSERT INTO blobs {insert} ON CONFLICT (workspace, sha256) DO NOTHING;
+
+-- name: measure
+-- returns: value bigint
+SELECT s.value FROM measures AS s WHERE s.name = :name;
+
+-- name: measure_put
+INSERT INTO measures (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: keys_stale
+-- returns: workspace text, key text
+SELECT k.workspace, k.key FROM idempotency AS k WHERE k.created_at < :before ORDER BY k.created_at LIMIT :limit;
+
+-- name: keys_drop
+-- rows: workspace text, key text
+WITH {batch}
+DELETE FROM idempotency WHERE (workspace, key) IN (SELECT batch.workspace, batch.key FROM batch);

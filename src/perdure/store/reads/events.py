@@ -1,0 +1,80 @@
+"""Reading events: of one execution by number, of all by the feed's positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.model.event import Event, EventChunk
+from perdure.store.procedures.context import LOGS, OTHERS
+from perdure.store.reads.reader import Reader
+from perdure.store.statements import All, Many, Procedure
+
+_events = msgspec.json.Decoder(list[Event])
+_entries = msgspec.json.Decoder(list[tuple[str, int, int, str]])
+
+Span = tuple[bytes, int]
+"""execution, first seq of a chunk"""
+
+
+class StoredEvents:
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    async def page(
+        self, workspace: str, execution_id: bytes, after_seq: int, limit: int, *, logs_only: bool = False
+    ) -> list[EventChunk]:
+        """With `logs_only`, chunks that hold logs (and perhaps others)."""
+        kinds = LOGS if logs_only else LOGS | OTHERS
+        return await self._read(_page(workspace, execution_id, after_seq, limit, kinds), consistent=True)
+
+    async def feed(self, workspace: str, after: dict[int, int], limit: int) -> list[tuple[int, int, list[EventChunk]]]:
+        """At most `limit` commits of each writer; those that brought the workspace nothing have no chunks."""
+        return await self._read(_feed(workspace, after, limit), consistent=True)
+
+    async def feed_end(self) -> dict[int, int]:
+        return await self._read(_feed_end())
+
+
+def chunk_of(row: Sequence[Any], after_seq: int = 0) -> EventChunk:
+    """From the columns of the shape `chunk`, without the events up to `after_seq`."""
+    id, workspace, flow, seq, body = row
+    skipped = max(after_seq + 1 - seq, 0)
+    return EventChunk(id, workspace, flow, seq + skipped, tuple(_events.decode(body)[skipped:]))
+
+
+def _page(workspace: str, id: bytes, after_seq: int, limit: int, kinds: int) -> Procedure[list[EventChunk]]:
+    spans = yield All(
+        "event_spans", {"workspace": workspace, "id": id, "after": after_seq, "kinds": kinds, "limit": max(limit, 1)}
+    )
+    if not spans:
+        return []
+    count, last = 0, spans[0][0]
+    for seq, last_seq in spans:
+        count += last_seq - max(seq, after_seq + 1) + 1
+        last = seq
+        if count >= limit:
+            break
+    rows = yield All("event_chunks", {"id": id, "first": spans[0][0], "last": last, "kinds": kinds})
+    return [chunk_of(row, after_seq) for row in rows]
+
+
+def _feed_end() -> Procedure[dict[int, int]]:
+    rows = yield All("feed_end")
+    return dict(rows)
+
+
+def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[tuple[int, int, list[EventChunk]]]]:
+    end = yield from _feed_end()
+    commits: list[tuple[int, int, list[Span]]] = []
+    for writer in sorted(end):
+        position = {"writer": writer, "n": after.get(writer, 0), "limit": limit}
+        for _, n, text in (yield All("feed_after", position)) if end[writer] > position["n"] else ():
+            spans = [(bytes.fromhex(id), first) for id, first, _, owner in _entries.decode(text) if owner == workspace]
+            commits.append((writer, n, spans))
+    wanted = sorted({span for _, _, spans in commits for span in spans})
+    rows = (yield Many("event_chunks_at", wanted)) if wanted else []
+    chunks = {(row[0], row[3]): chunk_of(row) for row in rows}
+    return [(writer, n, [chunks[span] for span in spans if span in chunks]) for writer, n, spans in commits]

@@ -1,0 +1,177 @@
+"""Reading executions: one, many, how many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.base.clock import DAY, HOUR
+from perdure.errors import InvalidRequest
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.procedures.flows import UNFINISHED
+from perdure.store.procedures.rows import payload_of, record_of
+from perdure.store.reads.counted import count_executions, group_executions, id_skew, is_counted
+from perdure.store.reads.filters import GROUPS, FilterQuery
+from perdure.store.reads.reader import Reader
+from perdure.store.records import ExecutionRecord, LimitState, Payload, QueuePlace
+from perdure.store.statements import All, Library, Many, Procedure
+
+HOLDERS_SHOWN = 20
+
+
+class StoredExecutions:
+    def __init__(self, read: Reader, library: Library) -> None:
+        self._read = read
+        self._library = library
+
+    async def get(self, workspace: str, id: bytes) -> ExecutionRecord | None:
+        return await self._read(_one_record(All("execution", {"workspace": workspace, "id": id})))
+
+    async def by_number(self, workspace: str, number: int) -> ExecutionRecord | None:
+        return await self._read(_one_record(All("execution_by_number", {"workspace": workspace, "number": number})))
+
+    async def whole(self, workspace: str, id: bytes) -> tuple[ExecutionRecord, Payload] | None:
+        return await self._read(_whole(workspace, id), consistent=True)
+
+    async def several(self, workspace: str, ids: Sequence[bytes]) -> list[ExecutionRecord]:
+        return await self._read(_several(workspace, ids))
+
+    async def payload(self, workspace: str, id: bytes) -> Payload | None:
+        return (await self.payloads(workspace, [id])).get(id)
+
+    async def payloads(self, workspace: str, ids: Sequence[bytes]) -> dict[bytes, Payload]:
+        return await self._read(_payloads(workspace, ids))
+
+    async def count(self, workspace: str, filter: ExecutionFilter, cap: int | None = None) -> int:
+        return await self._read(count_executions(workspace, filter, cap), consistent=True)
+
+    async def stats(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str]) -> list[dict[str, Any]]:
+        """Hours and days are given by the microsecond at which they begin. Raises `InvalidRequest`."""
+        unknown = [name for name in group_by if name not in GROUPS]
+        if unknown:
+            raise InvalidRequest(f"cannot group by {unknown[0]!r}; group by {', '.join(GROUPS)}")
+        return await self._read(_stats(workspace, filter, list(dict.fromkeys(group_by))), consistent=True)
+
+    async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]:
+        return await self._read(_records(All("children", {"workspace": workspace, "id": id})))
+
+    async def unfinished_like(
+        self, workspace: str, flow: str, flow_version: int, input_text: str
+    ) -> ExecutionRecord | None:
+        like = {"workspace": workspace, "flow": flow, "flow_version": flow_version, "input": input_text}
+        return await self._read(_unfinished_like(like), consistent=True)
+
+    async def queue_place(self, workspace: str, id: bytes) -> QueuePlace | None:
+        return await self._read(_queue_place(workspace, id))
+
+    async def limit_state(self, workspace: str, id: bytes) -> LimitState | None:
+        return await self._read(_limit_state(workspace, id), consistent=True)
+
+    async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]:
+        return await self._read(_listing(workspace, filter, page, self._library), consistent=True)
+
+
+def _records(request: All) -> Procedure[list[ExecutionRecord]]:
+    rows = yield request
+    return [record_of(row) for row in rows]
+
+
+def _one_record(request: All) -> Procedure[ExecutionRecord | None]:
+    rows = yield request
+    return record_of(rows[0]) if rows else None
+
+
+def _whole(workspace: str, id: bytes) -> Procedure[tuple[ExecutionRecord, Payload] | None]:
+    record = yield from _one_record(All("execution", {"workspace": workspace, "id": id}))
+    if record is None:
+        return None
+    payloads = yield from _payloads(workspace, [id])
+    return record, payloads[id]
+
+
+def _several(workspace: str, ids: Sequence[bytes]) -> Procedure[list[ExecutionRecord]]:
+    found = []
+    for id in ids:
+        record = yield from _one_record(All("execution", {"workspace": workspace, "id": id}))
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def _payloads(workspace: str, ids: Sequence[bytes]) -> Procedure[dict[bytes, Payload]]:
+    if not ids:
+        return {}
+    rows = yield Many("payloads_in", [(workspace, id) for id in dict.fromkeys(ids)])
+    return {row[0]: payload_of(row) for row in rows}
+
+
+def _listing(workspace: str, filter: ExecutionFilter, page: Page, library: Library) -> Procedure[list[ExecutionRecord]]:
+    driver = yield from _best_driver(workspace, filter)
+    if driver is None:
+        return []
+    skew = yield from id_skew(filter)
+    rows = yield FilterQuery(workspace, filter, skew, driver=driver).listing(page, library)
+    return [record_of(row) for row in rows]
+
+
+def _best_driver(workspace: str, filter: ExecutionFilter) -> Procedure[str | None]:
+    """Of several conditions that the counters know, the one that fewest executions meet walks.
+
+    Returns:
+        its name, empty when there is nothing to choose; None when nothing meets them all.
+    """
+    if not is_counted(filter):
+        return ""
+    alone: dict[str, ExecutionFilter] = {}
+    if filter.flow is not None or filter.statuses:
+        alone["status"] = ExecutionFilter(flow=filter.flow, statuses=filter.statuses)
+    if filter.namespace is not None:
+        alone["namespace"] = ExecutionFilter(namespace=filter.namespace)
+    if filter.trigger_kind is not None:
+        alone["trigger_kind"] = ExecutionFilter(trigger_kind=filter.trigger_kind)
+    if len(alone) < 2:
+        return ""
+    together = msgspec.structs.replace(filter, created_after=None, created_before=None)
+    if not (yield from count_executions(workspace, together, None)):
+        return None
+    counts: dict[str, int] = {}
+    for name, condition in alone.items():
+        counts[name] = yield from count_executions(workspace, condition, None)
+    return min(counts, key=lambda name: counts[name])
+
+
+def _stats(workspace: str, filter: ExecutionFilter, group_by: list[str]) -> Procedure[list[dict[str, Any]]]:
+    groups = yield from group_executions(workspace, filter, group_by)
+    return [
+        {**{name: _group_value(name, part) for name, part in zip(group_by, key, strict=True)}, "count": count}
+        for key, count in sorted(groups.items())
+        if count
+    ]
+
+
+def _group_value(name: str, value: Any) -> Any:
+    return value * {"hour": HOUR, "day": DAY}[name] if name in ("hour", "day") else value
+
+
+def _unfinished_like(like: dict[str, Any]) -> Procedure[ExecutionRecord | None]:
+    found: list[ExecutionRecord] = []
+    for status in UNFINISHED:
+        rows = yield All("unfinished_like", {**like, "status": str(status)})
+        found += [record_of(row) for row in rows]
+    return max(found, key=lambda record: record.id, default=None)
+
+
+def _queue_place(workspace: str, id: bytes) -> Procedure[QueuePlace | None]:
+    rows = yield All("queue_place", {"workspace": workspace, "id": id})
+    return QueuePlace(*rows[0]) if rows else None
+
+
+def _limit_state(workspace: str, id: bytes) -> Procedure[LimitState | None]:
+    rows = yield All("slot_of", {"workspace": workspace, "id": id})
+    if not rows:
+        return None
+    key, limit, held, ahead = rows[0]
+    holders = yield All("slot_holders", {"workspace": workspace, "limit_key": key, "limit": HOLDERS_SHOWN})
+    return LimitState(key=key, limit=limit, holders=[row[0] for row in holders], held=held, ahead=ahead)

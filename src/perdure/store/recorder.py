@@ -1,0 +1,284 @@
+"""Group commit: one per process collects what is to be written and commits it batch by batch.
+
+On the event loop, owners mark themselves dirty (`advance`) and callers await commands (`execute`).
+When the writer thread is idle, all that became ready in the present turn of the loop goes into one
+batch; while that is being fsync'd, the next one fills. Batches never overlap, so the advances of
+one execution keep their order.
+
+When the store cannot take a batch (full, locked, gone), its commands are answered with the error,
+and its advances are kept and tried again until they are in: what owners did must not be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import msgspec
+
+from perdure.errors import RowRefused, StoreDamaged, StoreError, StoreIncompatible, StoreUnavailable
+from perdure.store.commands import Command
+from perdure.store.faults import reach
+from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost, Store
+from perdure.store.records import Advance
+
+MOST_ADVANCES = 2_000
+MOST_ROWS = 20_000
+RETRY_FIRST_S = 0.05
+RETRY_MOST_S = 2.0
+CLOSE_PATIENCE_S = 10.0
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+_PERMANENT = (StoreDamaged, StoreIncompatible, RowRefused)
+
+
+class Source(Protocol):
+    """An owner with something to write."""
+
+    def drain(self) -> Advance | None:
+        """All that is to be written now, or None; called when a batch is put together."""
+        ...
+
+    def committed(self, outcome: Advanced | Lost | Exception) -> None:
+        """What became of the advance drained last; called on the event loop, after the commit."""
+        ...
+
+
+Listener = Callable[[BatchOutcome], None]
+"""Told once per batch, after those who waited for its entries: events, deliveries, due times."""
+
+
+class RecorderStats(msgspec.Struct):
+    """Counts since the start; `commit_counts` are per bucket of `COMMIT_BUCKETS_S`, the last one beyond them."""
+
+    batches: int = 0
+    advances: int = 0
+    commands: int = 0
+    lost: int = 0
+    refused: int = 0
+    failures: int = 0
+    commit_s_sum: float = 0.0
+    commit_counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(COMMIT_BUCKETS_S) + 1))
+
+    def note_commit(self, seconds: float) -> None:
+        self.batches += 1
+        self.commit_s_sum += seconds
+        self.commit_counts[bisect_left(COMMIT_BUCKETS_S, seconds)] += 1
+
+
+class _Pending(msgspec.Struct):
+    """A batch on its way, with those who wait for it."""
+
+    batch: Batch
+    sources: list[Source]
+    waiters: list[asyncio.Future[Any]]
+
+
+class Recorder:
+    """Used from one event loop; `close` flushes what is left."""
+
+    def __init__(self, store: Store, *, listener: Listener | None = None) -> None:
+        self.stats = RecorderStats()
+        self._store = store
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._dirty: dict[Source, None] = {}
+        self._commands: deque[tuple[Command, asyncio.Future[Any]]] = deque()
+        self._kept: _Pending | None = None
+        self._is_writing = False
+        self._flush_handle: asyncio.Handle | None = None
+        self._retry_handle: asyncio.TimerHandle | None = None
+        self._retry_s = RETRY_FIRST_S
+        self._closing = False
+        self._give_up = False
+        self._trouble: StoreError | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._work: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write_batches, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """Why nothing can be written at present; None when all is well."""
+        return self._trouble
+
+    def advance(self, source: Source) -> None:
+        """Have the source drained into the next batch."""
+        self._dirty[source] = None
+        self._schedule()
+
+    async def execute(self, command: Command) -> Any:
+        """Carry out a command durably; what it answers with is told in `perdure.store.commands`.
+
+        Raises `StoreError` when it cannot be written now (then nothing of it was), `CallerError` as the
+        command says.
+        """
+        if self._closing:
+            raise StoreUnavailable("the store is being closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._commands.append((command, future))
+        self._schedule()
+        return await future
+
+    async def close(self) -> None:
+        """Write what is left, for a bounded time, and end the thread."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await self._idle.wait()
+        except TimeoutError:
+            self._give_up = True
+            if self._retry_handle is not None:
+                self._retry_handle.cancel()
+                self._flush()
+            await self._idle.wait()
+        self._work.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # ------------------------------------------------------------------------- on the event loop
+
+    def _schedule(self) -> None:
+        """At the end of this turn of the loop, so that all that becomes ready in it goes together."""
+        self._idle.clear()
+        if not self._is_writing and self._flush_handle is None:
+            self._flush_handle = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        if self._is_writing:
+            return
+        if self._retry_handle is not None:
+            if not self._commands and not self._give_up:
+                return
+            self._retry_handle.cancel()
+            self._retry_handle = None
+        pending = self._assemble()
+        if pending is None:
+            self._idle.set()
+            return
+        self._is_writing = True
+        self._work.put(pending)
+
+    def _retry(self) -> None:
+        self._retry_handle = None
+        self._flush()
+
+    def _assemble(self) -> _Pending | None:
+        """The next batch: what was kept from a failed one goes first, and alone but for commands."""
+        pending, self._kept = self._kept, None
+        if pending is None:
+            pending = _Pending(Batch(advances=[], commands=[]), [], [])
+            self._drain_into(pending)
+        rows = sum(map(_weight, pending.batch.advances))
+        while self._commands and rows < MOST_ROWS:
+            command, future = self._commands.popleft()
+            if not future.cancelled():
+                pending.batch.commands.append(command)
+                pending.waiters.append(future)
+                rows += _command_weight(command)
+        return pending if pending.sources or pending.waiters else None
+
+    def _drain_into(self, pending: _Pending) -> None:
+        rows = 0
+        while self._dirty and len(pending.sources) < MOST_ADVANCES and rows < MOST_ROWS:
+            source = next(iter(self._dirty))
+            del self._dirty[source]
+            advance = source.drain()
+            if advance is not None:
+                rows += _weight(advance)
+                pending.batch.advances.append(advance)
+                pending.sources.append(source)
+
+    def _done(self, pending: _Pending, outcome: BatchOutcome | Exception, seconds: float) -> None:
+        self._is_writing = False
+        reach("before_reply")
+        if isinstance(outcome, BatchOutcome):
+            self._trouble = None
+            self._retry_s = RETRY_FIRST_S
+            self._count(outcome, seconds)
+            self._answer(pending, outcome)
+        else:
+            self.stats.failures += 1
+            self._fail(pending, outcome)
+        if self._dirty or self._commands or self._kept is not None:
+            self._schedule()
+        elif self._flush_handle is None:
+            self._idle.set()
+
+    def _count(self, outcome: BatchOutcome, seconds: float) -> None:
+        stats = self.stats
+        stats.note_commit(seconds)
+        stats.advances += len(outcome.advances)
+        stats.commands += len(outcome.results)
+        stats.lost += sum(isinstance(one, Lost) for one in outcome.advances)
+        stats.refused += sum(isinstance(one, RowRefused) for one in outcome.advances)
+
+    def _answer(self, pending: _Pending, outcome: BatchOutcome) -> None:
+        for source, result in zip(pending.sources, outcome.advances, strict=True):
+            self._tell(source.committed, result)
+        for future, answer in zip(pending.waiters, outcome.results, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if self._listener is not None:
+            self._tell(self._listener, outcome)
+
+    def _fail(self, pending: _Pending, error: Exception) -> None:
+        """Commands are answered; advances are kept, unless the store is beyond hope."""
+        for future in pending.waiters:
+            if not future.done():
+                future.set_exception(error)
+        self._trouble = error if isinstance(error, StoreError) else None
+        if not pending.sources:
+            return
+        hopeless = isinstance(error, _PERMANENT) or not isinstance(error, StoreError)
+        if hopeless or self._give_up:
+            for source in pending.sources:
+                self._tell(source.committed, error)
+            return
+        self._kept = _Pending(Batch(advances=pending.batch.advances, commands=[]), pending.sources, [])
+        self._retry_handle = self._loop.call_later(self._retry_s, self._retry)
+        self._retry_s = min(self._retry_s * 2, RETRY_MOST_S)
+
+    def _tell(self, callback: Callable[[Any], None], outcome: Any) -> None:
+        """One who fails to listen does not keep the others from hearing."""
+        try:
+            callback(outcome)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a listener of the recorder failed", "exception": error})
+
+    # ------------------------------------------------------------------------ on the writer thread
+
+    def _write_batches(self) -> None:
+        while (pending := self._work.get()) is not None:
+            began = time.perf_counter()
+            outcome: BatchOutcome | Exception
+            try:
+                outcome = self._store.write(pending.batch)
+            except Exception as error:
+                outcome = error
+            seconds = time.perf_counter() - began
+            try:
+                self._loop.call_soon_threadsafe(self._done, pending, outcome, seconds)
+            except RuntimeError:
+                return
+
+
+def _weight(advance: Advance) -> int:
+    """About how many rows it brings."""
+    return 2 + len(advance.node_runs) + len(advance.events) // 8 + 6 * len(advance.children) + len(advance.artifacts)
+
+
+def _command_weight(command: Command) -> int:
+    sized: Iterable[Any] = getattr(command, "executions", ())
+    return 6 * len(list(sized)) + 1

@@ -1,0 +1,313 @@
+"""What stands in the store, row by row, as plain data. Ids are 16 bytes, times microseconds, JSON is text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from perdure.model.definition import DEFAULT_MAX_RECOVERIES, OnLimit
+from perdure.model.event import Event
+from perdure.model.states import ExecutionStatus, NodeStatus
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A JSON value at rest: `text` when it is inline, else the sha-256 of its blob and its size in bytes.
+
+    Whoever reads a value with a `blob` gets the text from `perdure.artifacts`.
+    """
+
+    text: str | None = None
+    blob: bytes | None = None
+    size: int = 0
+
+
+class ExecutionRecord(msgspec.Struct, kw_only=True):
+    id: bytes
+    number: int
+    workspace: str
+    namespace: str
+    flow: str
+    """`namespace/name`"""
+    flow_version: int
+    status: ExecutionStatus
+    reason: str | None = None
+    """Why it is pending (a `PendingReason`), cancelled or abandoned."""
+    priority: int
+    queue: str
+    tags: dict[str, str]
+    trigger_kind: str
+    trigger_id: str | None = None
+    trigger_context: Any = None
+    parent: bytes | None = None
+    parent_node: str | None = None
+    parent_ordinal: int | None = None
+    parent_attempt: int | None = None
+    root: bytes
+    depth: int = 0
+    replay_of: bytes | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    recoveries: int = 0
+    """Recoveries after a crash, in all."""
+    crashes: int = 0
+    """Consecutive ones with an attempt in flight; progress sets it to 0."""
+    worker: str | None = None
+    """The owner; None when nobody owns it."""
+    epoch: int = 0
+    last_seq: int = 0
+    has_cleanup: bool = False
+    max_recoveries: int = DEFAULT_MAX_RECOVERIES
+    created_at: int
+    start_at: int | None = None
+    queued_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    updated_at: int
+    deadline_at: int | None = None
+
+
+class Payload(msgspec.Struct):
+    input: Value
+    output: Value | None = None
+    error: dict[str, Any] | None = None
+    """A failure's public form (`perdure.model.failure.Failure.public`)."""
+
+
+class NodeRunRecord(msgspec.Struct, kw_only=True):
+    node: str
+    ordinal: int = 0
+    label: str = ""
+    """`compensate` for a compensation, the item's key for a keyed foreach, else empty."""
+    type: str
+    status: NodeStatus
+    attempt: int = 1
+    input: Value | None = None
+    output: Value | None = None
+    error: dict[str, Any] | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    retry_at: int | None = None
+    """When the next attempt is due, while retrying."""
+    wake_at: int | None = None
+    """When a sleeping node is due, while suspended."""
+    worker: str | None = None
+    reused_from: bytes | None = None
+    interruptions: int = 0
+
+
+class WaitRecord(msgspec.Struct, kw_only=True):
+    """What a suspended execution waits for. `kind` is approval, ask, signal, timer, child or pause."""
+
+    node: str
+    ordinal: int = 0
+    label: str = ""
+    kind: str
+    due_at: int | None = None
+    child: bytes | None = None
+    data: dict[str, Any] | None = None
+    created_at: int
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A row of an execution's inbox; `n` orders them. `kind` is cancel, deadline, child_ended, timer, …"""
+
+    n: int
+    kind: str
+    data: dict[str, Any]
+    at: int
+
+
+class LimitClaim(msgspec.Struct, frozen=True):
+    """The concurrency slot that a start asks for."""
+
+    key: str
+    limit: int
+    on_limit: OnLimit
+
+
+class RateClaim(msgspec.Struct, frozen=True):
+    key: str
+    limit: int
+    per: int
+
+
+class NewExecution(msgspec.Struct, kw_only=True):
+    """A start. With `claim_by` it is inserted already running and owned by that worker (epoch 1)
+    where no limit, rate or `start_at` holds it back."""
+
+    id: bytes
+    workspace: str
+    flow: str
+    flow_version: int
+    input: Value
+    priority: int
+    queue: str
+    tags: dict[str, str]
+    trigger_kind: str
+    trigger_id: str | None = None
+    trigger_context: Any = None
+    parent: bytes | None = None
+    parent_node: str | None = None
+    parent_ordinal: int | None = None
+    parent_attempt: int | None = None
+    root: bytes
+    depth: int = 0
+    replay_of: bytes | None = None
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+    limit: LimitClaim | None = None
+    rate: RateClaim | None = None
+    has_cleanup: bool = False
+    max_recoveries: int = DEFAULT_MAX_RECOVERIES
+    created_at: int
+    start_at: int | None = None
+    deadline_at: int | None = None
+    claim_by: str | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What became of a start. `replayed`: an earlier start with the same key and body answers."""
+
+    id: bytes
+    number: int
+    status: ExecutionStatus
+    reason: str | None
+    epoch: int
+    last_seq: int
+    replayed: bool = False
+
+
+class Claimed(msgspec.Struct, kw_only=True):
+    """All that an owner needs to advance an execution in memory."""
+
+    record: ExecutionRecord
+    payload: Payload
+    node_runs: list[NodeRunRecord]
+    waits: list[WaitRecord]
+    messages: list[Message]
+    was: ExecutionStatus
+    """The status before the claim."""
+
+
+class ArtifactRecord(msgspec.Struct, kw_only=True):
+    id: bytes
+    workspace: str
+    execution_id: bytes
+    node: str
+    ordinal: int
+    attempt: int
+    name: str
+    path: str
+    media_type: str
+    size_bytes: int
+    sha256: bytes
+    created_at: int
+
+
+class Advance(msgspec.Struct, kw_only=True):
+    """What an owner wants to write about one execution: applied as a whole under its epoch, or not at all."""
+
+    execution_id: bytes
+    workspace: str
+    flow: str
+    epoch: int
+    status: ExecutionStatus
+    """The status after this advance."""
+    previous: ExecutionStatus
+    """The status that the store holds before it (for the counters)."""
+    reason: str | None = None
+    release: bool = False
+    """Give ownership up: suspended, terminal, interrupted (handed back by a draining worker or a contained crash)."""
+    claimable: bool = False
+    """With `release`: put it back in the queue at once (handed back)."""
+    wake_at: int | None = None
+    """With `release`: when its earliest timer is due."""
+    recoveries: int = 0
+    crashes: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+    updated_at: int
+    events: list[Event] = []
+    node_runs: list[NodeRunRecord] = []
+    """Rows to put, each replacing the row of its (node, ordinal, label)."""
+    output: Value | None = None
+    error: dict[str, Any] | None = None
+    waits_opened: list[WaitRecord] = []
+    waits_closed: list[tuple[str, int, str]] = []
+    """(node, ordinal, label)"""
+    children: list[NewExecution] = []
+    cancel_children: list[bytes] = []
+    consumed: list[int] = []
+    """Inbox messages (`n`) that this advance took into account."""
+    artifacts: list[ArtifactRecord] = []
+    trigger_kind: str = "api"
+    created_at: int = 0
+
+
+class FlowRecord(msgspec.Struct, kw_only=True):
+    number: int
+    workspace: str
+    id: str
+    latest: int
+    """Number of the latest version."""
+    description: str | None
+    source: str | None
+    """Name of the folder that manages it; None when it was put by API."""
+    created_at: int
+    updated_at: int
+
+
+class FlowVersionRecord(msgspec.Struct, kw_only=True):
+    workspace: str
+    flow: str
+    number: int
+    content_hash: str
+    document: str
+    """The definition as JSON text, normalised; what the hash is of."""
+    source_text: str
+    """The text as it was given."""
+    media_type: str
+    created_at: int
+
+
+class WorkerRecord(msgspec.Struct, kw_only=True):
+    id: str
+    """New at every boot."""
+    number: int
+    name: str
+    host: str
+    pid: int
+    started_at: int
+    heartbeat_at: int
+    stopped_at: int | None = None
+
+
+class TokenRecord(msgspec.Struct, kw_only=True):
+    id: bytes
+    name: str
+    sha256: bytes
+    role: str
+    workspace: str | None
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+class QueuePlace(msgspec.Struct, frozen=True):
+    """Where a claimable execution stands: `ahead` counts those claimed before it in its queue."""
+
+    queue: str
+    ahead: int
+
+
+class LimitState(msgspec.Struct, frozen=True):
+    """A concurrency limit as one waiting execution sees it."""
+
+    key: str
+    limit: int
+    holders: list[bytes]
+    """At most 20, oldest first."""
+    held: int
+    ahead: int
+    """How many wait before it."""

@@ -1,0 +1,131 @@
+"""The SQLite store put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from perdure.errors import StoreUnavailable
+from perdure.store.interface import Batch, BatchOutcome
+from perdure.store.procedures.claim import load_execution
+from perdure.store.procedures.rows import message_of
+from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
+from perdure.store.reads.events import StoredEvents
+from perdure.store.reads.executions import StoredExecutions
+from perdure.store.reads.node_runs import StoredNodeRuns
+from perdure.store.records import Claimed, Message
+from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
+from perdure.store.sqlite.failures import translated
+from perdure.store.sqlite.lock import OwnerLock
+from perdure.store.sqlite.migrate import migrate, migrations
+from perdure.store.sqlite.readers import Readers
+from perdure.store.sqlite.writer import Writer
+from perdure.store.statements import All, Many, Procedure, library
+
+
+class SqliteStore:
+    """`perdure.store.interface.Store` on one file, owned by this process until `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            StoreLocked: another process owns it.
+            StoreDamaged: it is no database, or fails its check.
+            StoreIncompatible: another program's, a newer perdure's, or an unsafe SQLite.
+            StoreUnavailable, StoreBusy, StoreFull: it cannot be opened now.
+        """
+        refuse_unsafe_library()
+        self._path = path
+        _make_folder(path)
+        self._lock = OwnerLock(path)
+        self._readers: Readers | None = None
+        try:
+            refuse_foreign_file(path)
+            known = library("sqlite")
+            connection = open_writer(path)
+            try:
+                migrate(connection, path, migrations())
+                self._writer = Writer(connection, known, path)
+            except BaseException:
+                connection.close()
+                raise
+        except apsw.Error as error:
+            self._lock.release()
+            raise translated(error, path) or error from error
+        except BaseException:
+            self._lock.release()
+            raise
+        self._readers = Readers(path, known)
+        read = self._readers.read
+        self._read = read
+        self.executions = StoredExecutions(read, known)
+        self.node_runs = StoredNodeRuns(read)
+        self.events = StoredEvents(read)
+        self.flows = StoredFlows(read)
+        self.artifacts = StoredArtifacts(read)
+        self.tokens = StoredTokens(read)
+        self.workers = StoredWorkers(read)
+
+    def set_url(self, url: str | None) -> None:
+        """Where this process answers, for others that want the same store."""
+        self._lock.set_url(url)
+
+    def write(self, batch: Batch) -> BatchOutcome:
+        return self._writer.write(batch)
+
+    @property
+    def rows_written(self) -> int:
+        return self._writer.rows
+
+    async def load(self, execution_id: bytes) -> Claimed | None:
+        return await self._read(load_execution(execution_id), consistent=True)
+
+    async def messages(self, execution_ids: Sequence[bytes]) -> dict[bytes, list[Message]]:
+        return await self._read(_messages(execution_ids))
+
+    async def ping(self) -> None:
+        await self._read(_ping())
+
+    async def info(self) -> dict[str, Any]:
+        """`{kind, version, schema_version, size_bytes, wal_bytes, path}`."""
+        wal = self._path.with_name(self._path.name + "-wal")
+        return {
+            "kind": "sqlite",
+            "version": apsw.sqlite_lib_version(),
+            "schema_version": migrations()[-1].number,
+            "size_bytes": self._path.stat().st_size,
+            "wal_bytes": wal.stat().st_size if wal.exists() else 0,
+            "path": str(self._path),
+        }
+
+    async def close(self) -> None:
+        """The recorder must be closed before."""
+        if self._readers is not None:
+            self._readers.close()
+        self._writer.close()
+        self._lock.release()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}", path=str(path)) from error
+
+
+def _messages(execution_ids: Sequence[bytes]) -> Procedure[dict[bytes, list[Message]]]:
+    if not execution_ids:
+        return {}
+    rows = yield Many("inbox_of", [(id,) for id in dict.fromkeys(execution_ids)])
+    found: dict[bytes, list[Message]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(message_of(row))
+    return {id: sorted(messages, key=lambda message: message.n) for id, messages in found.items()}
+
+
+def _ping() -> Procedure[None]:
+    yield All("measure", {"name": "ping"})

@@ -1,0 +1,108 @@
+"""Flows and their versions, tokens."""
+
+from typing import Any
+
+import pytest
+
+from perdure.errors import FlowInUse, FlowManaged, FlowNotFound, TokenNotFound
+from perdure.store.commands import CreateToken, DeleteFlow, PutFlow, RevokeToken
+from tests.store.world import FLOW, WORKSPACE, World
+
+
+def put(world: World, content: str = "a", id: str = FLOW, **fields: Any) -> Any:
+    given: dict[str, Any] = {"workspace": WORKSPACE, "description": None, "source": None} | fields
+    return world.do(
+        PutFlow(
+            at=world.later(1),
+            id=id,
+            content_hash=content,
+            document=f'"{content}"',
+            source_text=content,
+            media_type="application/yaml",
+            **given,
+        )
+    )
+
+
+async def test_versions_are_immutable_and_reused(world: World) -> None:
+    assert [put(world, content) for content in "abacb"] == [(1, True), (2, True), (1, False), (3, True), (2, False)]
+    flow = await world.store.flows.get(WORKSPACE, FLOW)
+    assert flow is not None
+    assert (flow.latest, flow.updated_at) == (2, world.now)
+    latest = await world.store.flows.version(WORKSPACE, FLOW)
+    assert latest is not None
+    assert (latest.number, latest.document, latest.source_text) == (2, '"b"', "b")
+    first = await world.store.flows.version(WORKSPACE, FLOW, 1)
+    assert first is not None
+    assert first.content_hash == "a"
+    assert await world.store.flows.version(WORKSPACE, FLOW, 9) is None
+    assert [version.number for version in await world.store.flows.versions(WORKSPACE, FLOW)] == [3, 2, 1]
+    assert [one.number for one in await world.store.flows.versions(WORKSPACE, FLOW, before=3, limit=1)] == [2]
+    assert await world.store.flows.get("other", FLOW) is None
+
+
+async def test_putting_the_same_again_changes_nothing(world: World) -> None:
+    put(world)
+    before = await world.store.flows.get(WORKSPACE, FLOW)
+    assert put(world) == (1, False)
+    assert await world.store.flows.get(WORKSPACE, FLOW) == before
+
+
+async def test_flows_are_listed_by_name(world: World) -> None:
+    for id in ("b/y", "a/x", "b/x", "bc/x"):
+        put(world, id=id)
+    put(world, id="b/foreign", workspace="other")
+    flows = world.store.flows
+    assert [flow.id for flow in await flows.list(WORKSPACE)] == ["a/x", "b/x", "b/y", "bc/x"]
+    assert [flow.id for flow in await flows.list(WORKSPACE, namespace="b")] == ["b/x", "b/y"]
+    assert [flow.id for flow in await flows.list(WORKSPACE, after="b/x", limit=1)] == ["b/y"]
+    assert [flow.id for flow in await flows.list(WORKSPACE, namespace="b", after="b/x")] == ["b/y"]
+
+
+async def test_a_managed_flow_is_changed_by_its_manager_only(world: World) -> None:
+    put(world, source="folder")
+    with pytest.raises(FlowManaged):
+        put(world, "b")
+    with pytest.raises(FlowManaged):
+        world.do(DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW))
+    assert put(world, "b", source="folder") == (2, True)
+    world.do(DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW, source="folder"))
+    assert put(world, "c") == (3, True)
+
+
+async def test_a_deleted_flow_keeps_its_versions(world: World) -> None:
+    put(world, "a")
+    running = world.started()
+    with pytest.raises(FlowInUse):
+        world.do(DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW))
+    world.end(running)
+    world.do(DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW))
+    for command in (
+        DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW),
+        DeleteFlow(at=world.now, workspace="other", id=FLOW),
+    ):
+        with pytest.raises(FlowNotFound):
+            world.do(command)
+    assert await world.store.flows.get(WORKSPACE, FLOW) is None
+    assert await world.store.flows.version(WORKSPACE, FLOW) is None
+    assert await world.store.flows.list(WORKSPACE) == []
+    assert await world.store.flows.version(WORKSPACE, FLOW, 1) is not None
+    assert put(world, "b") == (2, True)
+    assert put(world, "a") == (1, False)
+
+
+async def test_tokens_are_found_by_their_hash(world: World) -> None:
+    assert not await world.store.tokens.any()
+    id = world.id()
+    world.do(CreateToken(at=world.now, id=id, name="ci", sha256=b"h" * 32, role="admin", workspace=None, expires_at=9))
+    assert await world.store.tokens.any()
+    token = await world.store.tokens.by_hash(b"h" * 32)
+    assert token is not None
+    assert (token.id, token.name, token.role, token.expires_at, token.revoked_at) == (id, "ci", "admin", 9, None)
+    assert await world.store.tokens.by_hash(b"x" * 32) is None
+    world.do(RevokeToken(at=world.later(1), id=id))
+    world.do(RevokeToken(at=world.later(1), id=id))
+    assert [one.revoked_at for one in await world.store.tokens.list()] == [world.now - 1]
+    with pytest.raises(TokenNotFound):
+        world.do(RevokeToken(at=world.now, id=world.id()))
+    assert await world.store.tokens.any()

@@ -1,0 +1,271 @@
+"""Lists, counts and statistics agree with what was written, in every workspace for itself."""
+
+import random
+from typing import Any
+
+import pytest
+
+from perdure.base.clock import DAY, HOUR, SECOND
+from perdure.errors import InvalidRequest
+from perdure.model.event import Event
+from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.store.commands import FoldCounters, TrimFeed
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.records import ExecutionRecord
+from tests.store.world import BEGIN, WORKSPACE, World, value
+
+STATUSES = [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.RUNNING, ExecutionStatus.QUEUED]
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"statuses": (ExecutionStatus.FAILED,)},
+    {"statuses": (ExecutionStatus.FAILED, ExecutionStatus.RUNNING)},
+    {"statuses": (ExecutionStatus.ABANDONED,)},
+    {"flow": "a/x"},
+    {"flow": "a/x", "statuses": (ExecutionStatus.COMPLETED, ExecutionStatus.QUEUED)},
+    {"flow": "nobody/knows"},
+    {"namespace": "a"},
+    {"namespace": "b", "statuses": (ExecutionStatus.RUNNING,)},
+    {"trigger_kind": "schedule"},
+    {"trigger_kind": "schedule", "namespace": "a"},
+    {"trigger_kind": "api", "flow": "b/x", "statuses": (ExecutionStatus.FAILED,)},
+    {"tags": (("color", "red"),)},
+    {"tags": (("color", "red"), ("size", None))},
+    {"tags": (("size", None),)},
+    {"tags": (("color", "blue"), ("size", "big")), "statuses": (ExecutionStatus.COMPLETED,), "namespace": "a"},
+    {"created_after": BEGIN + 3 * HOUR},
+    {"created_before": BEGIN + 5 * HOUR},
+    {"created_after": BEGIN + HOUR + 17, "created_before": BEGIN + 40 * HOUR, "statuses": (ExecutionStatus.COMPLETED,)},
+    {"created_after": BEGIN + HOUR, "created_before": BEGIN + HOUR + 20 * SECOND},
+    {"created_after": BEGIN + 2 * DAY, "created_before": BEGIN + DAY},
+    {"tags": (("color", "red"),), "created_after": BEGIN + 9 * HOUR, "flow": "a/y"},
+]
+
+
+def populate(world: World, count: int = 240) -> list[bytes]:
+    """Executions over three days, with clocks that disagree with the ids; returns the ids in this workspace."""
+    dice = random.Random(7)
+    ids = []
+    for _ in range(count):
+        world.later(dice.randrange(2 * 3 * DAY // count))
+        flow = dice.choice(["a/x", "a/y", "b/x"])
+        tags = {"color": dice.choice(["red", "blue"])} | ({"size": "big"} if dice.random() < 0.3 else {})
+        status = dice.choice(STATUSES)
+        started = world.start(
+            flow=flow,
+            tags=tags,
+            trigger_kind=dice.choice(["api", "api", "schedule"]),
+            created_at=world.now + dice.randrange(-30, 30) * SECOND,
+            claim_by=None if status is ExecutionStatus.QUEUED else "w1",
+        )
+        if status not in (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING):
+            world.end(started, status)
+        ids.append(started.id)
+        world.start(workspace="other", flow=flow, tags=tags)
+        if dice.random() < 0.01:
+            world.do(FoldCounters(at=world.now, limit=50))
+    return ids
+
+
+def matches(record: ExecutionRecord, wanted: dict[str, Any]) -> bool:
+    return (
+        record.status in wanted.get("statuses", STATUSES)
+        and record.flow == wanted.get("flow", record.flow)
+        and record.namespace == wanted.get("namespace", record.namespace)
+        and record.trigger_kind == wanted.get("trigger_kind", record.trigger_kind)
+        and all(key in record.tags and part in (None, record.tags[key]) for key, part in wanted.get("tags", ()))
+        and wanted.get("created_after", 0) <= record.created_at < wanted.get("created_before", 1 << 62)
+    )
+
+
+async def test_every_filter_lists_and_counts_what_it_says(world: World) -> None:
+    ids = populate(world)
+    records = [await world.get(id) for id in ids]
+    executions = world.store.executions
+    for wanted in FILTERS:
+        filter = ExecutionFilter(**wanted)
+        expected = sorted((record for record in records if matches(record, wanted)), key=lambda one: one.id)
+        newest_first = [record.id for record in reversed(expected)]
+        found = await executions.list(WORKSPACE, filter, Page(limit=1000))
+        assert [record.id for record in found] == newest_first, wanted
+        oldest_first = await executions.list(WORKSPACE, filter, Page(limit=1000, newest_first=False))
+        assert [record.id for record in oldest_first] == newest_first[::-1], wanted
+        assert await executions.count(WORKSPACE, filter) == len(expected), wanted
+        assert await executions.count(WORKSPACE, filter, 5) == min(len(expected), 5), wanted
+        for names in (["status"], ["namespace", "status"], ["flow", "trigger"], ["hour"], ["day", "status"], []):
+            assert await executions.stats(WORKSPACE, filter, names) == grouped(expected, names), (wanted, names)
+
+
+def grouped(records: list[ExecutionRecord], names: list[str]) -> list[dict[str, Any]]:
+    counts: dict[tuple[Any, ...], int] = {}
+    for record in records:
+        values = {
+            "status": str(record.status),
+            "namespace": record.namespace,
+            "flow": record.flow,
+            "trigger": record.trigger_kind,
+            "hour": record.created_at // HOUR * HOUR,
+            "day": record.created_at // DAY * DAY,
+        }
+        key = tuple(values[name] for name in names)
+        counts[key] = counts.get(key, 0) + 1
+    return [{**dict(zip(names, key, strict=True)), "count": count} for key, count in sorted(counts.items())]
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"statuses": tuple(STATUSES)}, {"tags": (("color", "red"),)}, {"namespace": "a"}]
+)
+async def test_pages_follow_each_other_without_gap_or_double(world: World, wanted: dict[str, Any]) -> None:
+    populate(world, 60)
+    filter = ExecutionFilter(**wanted)
+    executions = world.store.executions
+    for newest_first in (True, False):
+        everything = await executions.list(WORKSPACE, filter, Page(limit=1000, newest_first=newest_first))
+        walked: list[ExecutionRecord] = []
+        while page := await executions.list(
+            WORKSPACE, filter, Page(limit=7, after=walked[-1].id if walked else None, newest_first=newest_first)
+        ):
+            walked += page
+        assert walked == everything
+        skipped = await executions.list(WORKSPACE, filter, Page(limit=5, offset=11, newest_first=newest_first))
+        assert skipped == everything[11:16]
+
+
+async def test_families_and_replays(world: World) -> None:
+    root = await world.get(world.started().id)
+    children = [world.new(of=root, parent_ordinal=n) for n in range(3)]
+    world.start(*children)
+    grandchild = world.new(of=await world.get(children[0].id))
+    replay = world.new(replay_of=root.id)
+    world.start(grandchild, replay)
+    executions = world.store.executions
+
+    async def ids(**conditions: Any) -> set[bytes]:
+        count = await executions.count(WORKSPACE, ExecutionFilter(**conditions))
+        found = {record.id for record in await world.all(**conditions)}
+        assert len(found) == count
+        return found
+
+    assert await ids(parent=root.id) == {child.id for child in children}
+    assert await ids(root=root.id) == {root.id, grandchild.id, *(child.id for child in children)}
+    assert await ids(replay_of=root.id) == {replay.id}
+    assert await ids(root=root.id, statuses=(ExecutionStatus.RUNNING,)) == {root.id}
+    assert await executions.children("other", root.id) == []
+    assert await executions.list("other", ExecutionFilter(root=root.id), Page()) == []
+
+
+async def test_one_workspace_sees_nothing_of_another(world: World) -> None:
+    foreign = world.started(workspace="other", tags={"a": "b"})
+    world.write(
+        advances=(world.advancing(foreign, ExecutionStatus.RUNNING, workspace="other", node_runs=[world.node_run()]),)
+    )
+    store = world.store
+    assert await store.executions.get(WORKSPACE, foreign.id) is None
+    assert await store.executions.by_number(WORKSPACE, foreign.number) is None
+    assert await store.executions.payload(WORKSPACE, foreign.id) is None
+    assert await store.executions.payloads(WORKSPACE, [foreign.id]) == {}
+    assert await store.node_runs.list(WORKSPACE, foreign.id) == []
+    assert await store.node_runs.get(WORKSPACE, foreign.id, "n", 0) is None
+    assert await store.node_runs.summary(WORKSPACE, foreign.id) == []
+    assert await store.node_runs.waits(WORKSPACE, foreign.id) == []
+    assert await store.events.page(WORKSPACE, foreign.id, 0, 10) == []
+    assert [chunks for _, _, chunks in await store.events.feed(WORKSPACE, {}, 10)] == [[]]
+    assert await store.executions.list(WORKSPACE, ExecutionFilter(tags=(("a", "b"),)), Page()) == []
+    assert await store.executions.count(WORKSPACE, ExecutionFilter()) == 0
+    assert await store.executions.by_number("other", foreign.number) == await store.executions.get("other", foreign.id)
+
+
+async def test_groups_are_from_a_list(world: World) -> None:
+    with pytest.raises(InvalidRequest):
+        await world.store.executions.stats(WORKSPACE, ExecutionFilter(), ["status; DROP TABLE executions"])
+
+
+async def test_the_unfinished_one_with_the_same_input_is_found(world: World) -> None:
+    like = world.store.executions.unfinished_like
+    first, second = world.started(input=value("1")), world.start(input=value("1"))
+    world.start(input=value("2"))
+    world.start(input=value("1"), flow_version=2)
+    found = await like(WORKSPACE, "tests/flow", 1, "1")
+    assert found is not None
+    assert found.id == second.id
+    world.cancel(second.id)
+    found = await like(WORKSPACE, "tests/flow", 1, "1")
+    assert found is not None
+    assert found.id == first.id
+    world.end(first)
+    assert await like(WORKSPACE, "tests/flow", 1, "1") is None
+
+
+async def test_events_are_paged_by_number(world: World) -> None:
+    started = world.started()
+    for n in range(10):
+        kind = "log" if n % 3 == 0 else "progress"
+        events = [Event(kind, world.now, data={"n": n, "m": m}) for m in range(4)]
+        world.advance(started, ExecutionStatus.RUNNING, events=events)
+    everything = await world.events(started.id)
+    assert len(everything) == 42
+    for after in range(43):
+        chunks = await world.store.events.page(WORKSPACE, started.id, after, 5)
+        events = [event for chunk in chunks for event in chunk.events]
+        assert events == everything[after : after + len(events)]
+        assert len(events) >= min(5, 42 - after)
+        assert len(events) <= 5 + 3
+    logs = await world.store.events.page(WORKSPACE, started.id, 0, 100, logs_only=True)
+    assert [chunk.first_seq for chunk in logs] == [3, 15, 27, 39]
+
+
+async def test_the_feed_has_every_commit_in_order(world: World) -> None:
+    mine = [world.started() for _ in range(3)]
+    world.start(workspace="other")
+    world.write(advances=tuple(world.advancing(one, ExecutionStatus.COMPLETED) for one in mine))
+    feed = await world.store.events.feed(WORKSPACE, {}, 100)
+    (writer,) = {writer for writer, _, _ in feed}
+    assert [n for _, n, _ in feed] == [1, 2, 3, 4, 5]
+    assert [len(chunks) for _, _, chunks in feed] == [1, 1, 1, 0, 3]
+    assert {chunk.execution_id for chunk in feed[4][2]} == {one.id for one in mine}
+    assert [chunk.first_seq for chunk in feed[4][2]] == [3, 3, 3]
+    assert await world.store.events.feed_end() == {writer: 5}
+    assert [n for _, n, _ in await world.store.events.feed(WORKSPACE, {writer: 2}, 2)] == [3, 4]
+    assert await world.store.events.feed(WORKSPACE, {writer: 5}, 2) == []
+    assert world.do(TrimFeed(at=world.now, before=world.now + 1, limit=3)) == 3
+    assert world.do(TrimFeed(at=world.now, before=world.now + 1, limit=3)) == 1
+    assert await world.store.events.feed_end() == {writer: 5}
+
+
+async def test_node_runs_are_paged_and_summed_up(world: World) -> None:
+    started = world.started()
+    runs = [
+        world.node_run(node, NodeStatus.COMPLETED if ordinal % 2 else NodeStatus.FAILED, ordinal=ordinal, attempt=2)
+        for node in ("a", "b")
+        for ordinal in range(11)
+    ]
+    for run in runs:
+        run.finished_at = world.now + 10
+    world.advance(started, ExecutionStatus.RUNNING, node_runs=runs)
+    listed = await world.store.node_runs.list(WORKSPACE, started.id)
+    assert listed == runs
+    walked = []
+    after = None
+    while page := await world.store.node_runs.list(WORKSPACE, started.id, limit=4, after=after):
+        walked += page
+        after = (page[-1].node, page[-1].ordinal, page[-1].label)
+    assert walked == runs
+    of_b = await world.store.node_runs.list(WORKSPACE, started.id, node="b", limit=3, after=("b", 4, ""))
+    assert [(run.node, run.ordinal) for run in of_b] == [("b", 5), ("b", 6), ("b", 7)]
+    first = (await world.store.node_runs.summary(WORKSPACE, started.id))[0]
+    assert first == {
+        "node": "a",
+        "type": "python",
+        "runs": 11,
+        "by_status": {"completed": 5, "failed": 6},
+        "attempts": 22,
+        "duration_us_sum": 110,
+        "started_at": world.now,
+        "finished_at": world.now + 10,
+    }
+
+
+async def test_the_store_tells_of_itself(world: World) -> None:
+    await world.store.ping()
+    info = await world.store.info()
+    assert info["schema_version"] >= 1
+    assert info["size_bytes"] > 0

@@ -1,0 +1,137 @@
+"""No list, filter, claim or timer walks through all executions: SQLite's own plans say so."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from perdure.model.states import ExecutionStatus
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.reads.filters import FilterQuery
+from perdure.store.sqlite.connection import open_writer
+from perdure.store.sqlite.migrate import migrate, migrations
+from perdure.store.sqlite.runner import Compiled, as_one_text, spelt
+from perdure.store.statements import library
+
+SMALL = {"batch", "names", "flows", "workers", "tokens", "measures", "json_each"}
+"""What may be scanned: the rows that were handed in, and tables that people fill by hand."""
+ALIASES = {"f", "k", "t"}
+SCANNED_IN_PART = {
+    "feed_end": "one row for each writer, by the primary key",
+    "feed_stale": "stops at its limit, oldest first",
+    "counter_deltas_sum": "stops at its limit, oldest first",
+    "timers_next": "the first entry of the index",
+    "queue_names": "jumps from name to name in the index",
+    "standings_of_others": "the partial index of owned executions",
+}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
+    path = tmp_path / "perdure.db"
+    made = open_writer(path)
+    migrate(made, path, migrations())
+    yield made
+    made.close()
+
+
+def plan(connection: apsw.Connection, sql: str) -> list[str]:
+    bindings = [None] * sql.count("?") or dict.fromkeys(re.findall(r":(\w+)", sql))
+    return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, bindings)]
+
+
+def scans(steps: list[str]) -> list[str]:
+    """Steps that walk through a whole table or index."""
+    derived = ("2 CONSTANT ROW", "2-ROW VALUES", "CONSTANT ROW", "(subquery", "walk_", "found", "answer", "LEFTMOST")
+    names = [step.removeprefix("SCAN ") for step in steps if step.startswith("SCAN ")]
+    return [name for name in names if name.split()[0] not in SMALL and not name.startswith(derived)]
+
+
+def test_every_named_statement_finds_its_rows_by_an_index(connection: apsw.Connection) -> None:
+    for name, statement in library("sqlite").statements.items():
+        if name in SCANNED_IN_PART:
+            continue
+        for part in statement.parts:
+            compiled = Compiled(part, statement.rows, statement.returns)
+            steps = plan(connection, compiled.sql(2 if statement.rows else 0))
+            found = [step for step in scans(steps) if not _is_small(step, part)]
+            assert not found, (name, steps)
+
+
+def _is_small(step: str, sql: str) -> bool:
+    """An alias of a table that people fill by hand (flows AS f, workers AS k, tokens AS t)."""
+    alias = step.split(maxsplit=1)[0]
+    return alias in ALIASES and any(f"{table} AS {alias}" in sql for table in ("flows", "workers", "tokens"))
+
+
+def test_what_is_scanned_in_part_exists() -> None:
+    assert SCANNED_IN_PART.keys() <= library("sqlite").statements.keys()
+
+
+ONE = b"\x01" * 16
+LISTED: list[dict[str, Any]] = [
+    {},
+    {"statuses": (ExecutionStatus.FAILED,)},
+    {"statuses": tuple(ExecutionStatus)},
+    {"flow": "a/b"},
+    {"flow": "a/b", "statuses": (ExecutionStatus.FAILED,)},
+    {"namespace": "a"},
+    {"trigger_kind": "api"},
+    {"tags": (("k", "v"),)},
+    {"tags": (("k", None),)},
+    {"tags": (("k", "v"), ("l", None)), "statuses": (ExecutionStatus.FAILED,), "flow": "a/b"},
+    {"parent": ONE},
+    {"parent": ONE, "statuses": (ExecutionStatus.FAILED,), "flow": "a/b", "namespace": "a"},
+    {"root": ONE},
+    {"replay_of": ONE},
+    {"created_after": 5, "created_before": 9},
+    {"namespace": "a", "statuses": (ExecutionStatus.FAILED,), "trigger_kind": "api"},
+]
+DRIVEN_BY = {
+    "parent": "children_by_parent",
+    "root": "executions_by_root",
+    "replay_of": "executions_by_replay_of",
+    "tags": "t USING",
+    "flow": "executions_by_flow",
+    "statuses": "executions_by_status",
+    "namespace": "executions_by_namespace",
+    "trigger_kind": "executions_by_trigger",
+}
+
+
+@pytest.mark.parametrize("wanted", LISTED, ids=lambda wanted: "+".join(wanted) or "all")
+@pytest.mark.parametrize("page", [Page(), Page(after=ONE), Page(after=ONE, newest_first=False)])
+def test_a_listing_walks_one_index_in_the_order_of_ids(
+    connection: apsw.Connection, wanted: dict[str, Any], page: Page
+) -> None:
+    known = library("sqlite")
+    query = FilterQuery("default", ExecutionFilter(**wanted), 0).listing(page, known)
+    steps = plan(connection, spelt(query.sql))
+    assert not scans(steps), steps
+    driver = next((index for name, index in DRIVEN_BY.items() if name in wanted), "executions_by_workspace")
+    assert any(driver in step for step in steps), steps
+    walks = [step for step in steps if driver in step]
+    assert len(walks) >= (len(wanted.get("statuses", ())) if driver == "executions_by_status" else 1)
+    for before, step in pairwise(step for step in steps if not step.startswith("CO-ROUTINE")):
+        assert "TEMP B-TREE" not in step or before.startswith(("SCAN", "UNION")), steps
+
+
+@pytest.mark.parametrize("wanted", LISTED, ids=lambda wanted: "+".join(wanted) or "all")
+def test_counting_uses_an_index_as_well(connection: apsw.Connection, wanted: dict[str, Any]) -> None:
+    query = FilterQuery("default", ExecutionFilter(**wanted), 0)
+    counting = query.counting(10_000)
+    steps = plan(connection, spelt(as_one_text(counting.sql, counting.returns)))
+    assert not [step for step in scans(steps) if "execution" in step or step.startswith("e")], steps
+
+
+def test_a_driver_can_be_named(connection: apsw.Connection) -> None:
+    wanted = ExecutionFilter(namespace="a", statuses=(ExecutionStatus.FAILED,), trigger_kind="api")
+    for driver in ("status", "namespace", "trigger_kind"):
+        query = FilterQuery("default", wanted, 0, driver=driver).listing(Page(), library("sqlite"))
+        steps = plan(connection, spelt(query.sql))
+        index = {"trigger_kind": "executions_by_trigger"}.get(driver, f"executions_by_{driver}")
+        assert any(index in step for step in steps), steps
