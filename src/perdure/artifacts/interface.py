@@ -1,0 +1,46 @@
+"""Where the content of artifacts and of values over the inline limit is kept, addressed by its sha-256."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """Content that is on disk for good."""
+
+    sha256: bytes
+    size_bytes: int
+
+    @property
+    def path(self) -> str:
+        """`aa/<sha-256 in hex>`, relative to the storage's root."""
+        text = self.sha256.hex()
+        return f"{text[:2]}/{text}"
+
+
+class ArtifactStorage(Protocol):
+    """Content put twice is stored once. All methods raise `StoreFull` or `StoreUnavailable` for the disk's trouble."""
+
+    async def put_bytes(self, data: bytes) -> Stored: ...
+
+    async def put_file(self, path: str | os.PathLike[str]) -> Stored:
+        """Copy a regular file in. Raises OSError when it cannot be read, or is a link or no regular file."""
+        ...
+
+    async def exists(self, sha256: bytes) -> bool: ...
+
+    async def read(self, sha256: bytes) -> bytes:
+        """Raises `ArtifactNotFound`."""
+        ...
+
+    async def size(self, sha256: bytes) -> int:
+        """In bytes. Raises `ArtifactNotFound`."""
+        ...
+
+    def open(self, sha256: bytes, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The content from byte `start` to before `end`, in chunks. Raises `ArtifactNotFound` at the first one."""
+        ...
