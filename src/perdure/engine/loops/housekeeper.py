@@ -1,0 +1,44 @@
+"""Keeps the store small: folds counters, forgets idempotency keys, trims the feed; beats the worker's heart."""
+
+from __future__ import annotations
+
+from perdure.base.clock import Clock
+from perdure.engine.settings import EngineSettings
+from perdure.store.commands import FoldCounters, ForgetKeys, TrimFeed
+from perdure.store.recorder import Recorder
+
+_FOLD_S = 2.0
+_TRIM_S = 60.0
+_BATCH = 1_000
+
+
+class CounterFolder:
+    """Folds counter deltas while there are any."""
+
+    def __init__(self, *, recorder: Recorder, clock: Clock) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._batches = -1
+
+    async def work(self) -> float:
+        if self._recorder.stats.batches != self._batches:
+            while await self._recorder.execute(FoldCounters(at=self._clock.now())):
+                pass
+            self._batches = self._recorder.stats.batches
+        return _FOLD_S
+
+
+class Trimmer:
+    """Drops old idempotency keys and feed rows in small batches."""
+
+    def __init__(self, *, recorder: Recorder, clock: Clock, settings: EngineSettings) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._settings = settings
+
+    async def work(self) -> float:
+        now = self._clock.now()
+        keys = ForgetKeys(at=now, before=now - self._settings.keys_kept, limit=_BATCH)
+        feed = TrimFeed(at=now, before=now - self._settings.feed_kept, limit=_BATCH)
+        dropped = [await self._recorder.execute(keys), await self._recorder.execute(feed)]
+        return 0.05 if _BATCH in dropped else _TRIM_S

@@ -1,0 +1,30 @@
+"""What callers ask of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class StartRequest(msgspec.Struct, kw_only=True):
+    """A start as the API, the CLI or a parent asks for it.
+
+    `flow` is `namespace/name` or a bare name; `version` None means the latest; `timeout` and
+    `start_at` are microseconds (a duration, a time); None takes the flow's own value.
+    """
+
+    workspace: str
+    flow: str
+    version: int | None = None
+    input: Any = msgspec.field(default_factory=dict)
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    trigger_kind: str = "api"
+    trigger_id: str | None = None
+    trigger_context: Any = None
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+    start_at: int | None = None
+    priority: int | None = None
+    queue: str | None = None
+    timeout: int | None = None

@@ -1,0 +1,52 @@
+"""How one engine is set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+
+from perdure.base.clock import DAY, SECOND
+from perdure.nodes.runtime import RuntimeSettings, default_pool_size
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class EngineSettings(msgspec.Struct, kw_only=True):
+    """Durations are microseconds, sizes bytes."""
+
+    home: Path
+    flow_folders: list[Path] = msgspec.field(default_factory=list)
+    worker_name: str = msgspec.field(default_factory=_worker_name)
+    slots: int = 256
+    """Executions owned at once."""
+    queues: tuple[str, ...] | None = None
+    """Queues to claim from; None means all."""
+    claim: bool = True
+    """Whether to claim whatever is claimable; without it, only what `Engine.claim_family` names."""
+    pool_size: int | None = None
+    """Warm processes for sync Python nodes; None means as many as there are cores, two at least."""
+    allow_private_addresses: bool = False
+    grace: int = 10 * SECOND
+    """From TERM (or `CancelledError`) to KILL."""
+    cleanup_grace: int = 60 * SECOND
+    """For compensations and `run_if: always` nodes of an execution that is cancelled or timed out."""
+    drain: int = 30 * SECOND
+    """For running attempts when the engine stops."""
+    log_limit: int = 16 * 1024 * 1024
+    """Of log text that one execution may bring per owner; then `log.truncated`, once."""
+    feed_kept: int = DAY
+    keys_kept: int = DAY
+
+    def runtime_settings(self) -> RuntimeSettings:
+        """The part that concerns nodes."""
+        return RuntimeSettings(
+            home=str(self.home),
+            flow_folders=tuple(map(str, self.flow_folders)),
+            pool_size=self.pool_size or default_pool_size(),
+            allow_private_addresses=self.allow_private_addresses,
+        )

@@ -1,0 +1,42 @@
+"""What all owners of one engine work with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from perdure.base.clock import Clock
+from perdure.engine.later import Later
+from perdure.engine.requests import StartRequest
+from perdure.engine.secrets import Masker
+from perdure.engine.settings import EngineSettings
+from perdure.engine.values import Values
+from perdure.nodes.interface import NodeType
+from perdure.store.interface import Store
+from perdure.store.recorder import Recorder
+from perdure.store.records import NewExecution
+
+
+class ChildBuilder(Protocol):
+    async def child(self, request: StartRequest, *, parent: Any) -> NewExecution: ...
+
+
+class Shop(msgspec.Struct, kw_only=True):
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    recorder: Recorder
+    later: Later
+    store: Store
+    node_types: Mapping[str, NodeType]
+    settings: EngineSettings
+    values: Values
+    secrets: Mapping[str, str]
+    masker: Masker
+    random: Random
+    starts: ChildBuilder
+    worker: str
+    """Id of this process as a worker."""

@@ -1,0 +1,153 @@
+"""From what a caller asks for to the row of a new execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from perdure.base.clock import DAY, Clock
+from perdure.base.codec import Json
+from perdure.base.ids import new_id
+from perdure.engine.catalog import Catalog
+from perdure.engine.requests import StartRequest
+from perdure.engine.values import ValueRefused, Values, to_json
+from perdure.errors import InvalidIdentifier, InvalidRequest, LimitExceeded, Problem
+from perdure.flows.program import ExpressionFailed, Program
+from perdure.model.definition import MAX_DEPTH, qualified
+from perdure.model.execution import NodeRun
+from perdure.store.records import ExecutionRecord, LimitClaim, NewExecution, RateClaim, Value
+
+MAX_TAGS = 32
+MAX_TAG_KEY = 63
+MAX_TAG_VALUE = 255
+MAX_KEY = 255
+"""Characters of an idempotency key."""
+MAX_TIMEOUT = 3650 * DAY
+
+
+class Starts:
+    """Checks start requests against their flows and makes rows of them."""
+
+    def __init__(self, catalog: Catalog, values: Values, clock: Clock) -> None:
+        self._catalog = catalog
+        self._values = values
+        self._clock = clock
+
+    async def build(self, request: StartRequest) -> tuple[NewExecution, Program]:
+        """Raises `FlowNotFound`, `InvalidInput` and the like; nothing is stored yet."""
+        flow = _address(request.flow)
+        version, program = await self._catalog.program(request.workspace, flow, request.version)
+        _check(request)
+        definition = program.flow
+        input_ = program.check_input(request.input)
+        now = self._clock.now()
+        id_ = new_id()
+        timeout = definition.timeout if request.timeout is None else request.timeout
+        begins_at = max(now, request.start_at or now)
+        execution = NewExecution(
+            id=id_,
+            workspace=request.workspace,
+            flow=flow,
+            flow_version=version,
+            input=await self._input(input_),
+            priority=definition.priority if request.priority is None else request.priority,
+            queue=request.queue or definition.queue,
+            tags={**definition.tags, **request.tags},
+            trigger_kind=request.trigger_kind,
+            trigger_id=request.trigger_id,
+            trigger_context=request.trigger_context,
+            root=id_,
+            idempotency_key=request.idempotency_key,
+            request_hash=request.request_hash,
+            limit=_limit(program, input_),
+            rate=_rate(program, input_),
+            has_cleanup=definition.has_cleanup(),
+            max_recoveries=definition.max_recoveries,
+            created_at=now,
+            start_at=request.start_at if request.start_at is not None and request.start_at > now else None,
+            deadline_at=None if timeout is None else begins_at + timeout,
+        )
+        return execution, program
+
+    async def child(self, request: StartRequest, *, parent: tuple[ExecutionRecord, NodeRun]) -> NewExecution:
+        """A start by a `flow` node; it belongs to its parent and to its parent's root."""
+        record, run = parent
+        if record.depth + 1 > MAX_DEPTH:
+            raise LimitExceeded(f"executions may start executions at most {MAX_DEPTH} deep")
+        child, _ = await self.build(request)
+        child.parent, child.parent_node = record.id, run.node
+        child.parent_ordinal, child.parent_attempt = run.ordinal, run.attempt
+        child.root, child.depth = record.root, record.depth + 1
+        return child
+
+    async def _input(self, value: Json) -> Value:
+        try:
+            return await self._values.store(to_json(value, "the input"))
+        except ValueRefused as error:
+            raise LimitExceeded(error.failure.message) from None
+
+
+def _address(name: str) -> str:
+    try:
+        return qualified(name)
+    except ValueError as error:
+        raise InvalidIdentifier(str(error), problems=(Problem("invalid_identifier", str(error), "/flow"),)) from None
+
+
+def _limit(program: Program, input_: Json) -> LimitClaim | None:
+    concurrency = program.flow.concurrency
+    if concurrency is None:
+        return None
+    key = _key(program.limit_key, input_, program.flow.id, "/concurrency/key")
+    return LimitClaim(key=key, limit=concurrency.limit, on_limit=concurrency.on_limit)
+
+
+def _rate(program: Program, input_: Json) -> RateClaim | None:
+    rate = program.flow.rate
+    if rate is None:
+        return None
+    key = _key(program.rate_key, input_, program.flow.id, "/rate/key")
+    return RateClaim(key=key, limit=rate.limit, per=rate.per)
+
+
+def _key(evaluate: Callable[[Json], str], input_: Json, flow: str, place: str) -> str:
+    try:
+        text = evaluate(input_)
+    except ExpressionFailed as error:
+        raise InvalidRequest(
+            error.failure.message, problems=(Problem("expression_error", error.failure.message, place),)
+        ) from None
+    return f"{flow}:{text}" if text else flow
+
+
+def _check(request: StartRequest) -> None:
+    problems: list[Problem] = []
+    if request.priority is not None and not 0 <= request.priority <= 9:
+        problems.append(Problem("out_of_range", f"priority is {request.priority}; it goes from 0 to 9", "/priority"))
+    if request.timeout is not None and not 0 < request.timeout <= MAX_TIMEOUT:
+        problems.append(Problem("out_of_range", "timeout is above 0 and at most 3650d", "/timeout"))
+    key = request.idempotency_key
+    if key is not None and not 0 < len(key) <= MAX_KEY:
+        problems.append(
+            Problem("out_of_range", f"an idempotency key has 1 to {MAX_KEY} characters", "/idempotency_key")
+        )
+    problems += _check_tags(request.tags)
+    if problems:
+        raise InvalidRequest(problems[0].detail, problems=tuple(problems))
+
+
+def _check_tags(tags: dict[str, str]) -> Sequence[Problem]:
+    problems = []
+    if len(tags) > MAX_TAGS:
+        problems.append(Problem("limit_exceeded", f"{len(tags)} tags; at most {MAX_TAGS}", "/tags"))
+    for key, value in tags.items():
+        if not 0 < len(key) <= MAX_TAG_KEY or ":" in key:
+            problems.append(
+                Problem(
+                    "invalid_tag", f"a tag's key has 1 to {MAX_TAG_KEY} characters and no colon: {key[:80]!r}", "/tags"
+                )
+            )
+        if len(value) > MAX_TAG_VALUE:
+            problems.append(
+                Problem("invalid_tag", f"the value of tag {key[:80]!r} has over {MAX_TAG_VALUE} characters", "/tags")
+            )
+    return problems

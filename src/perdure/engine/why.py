@@ -1,0 +1,122 @@
+"""Why an execution is where it is: exactly what it waits for, or who holds it up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.base.clock import to_rfc3339
+from perdure.base.ids import id_text
+from perdure.errors import ExecutionNotFound
+from perdure.model.states import TERMINAL, ExecutionStatus, NodeStatus, PendingReason
+from perdure.store.interface import Store
+from perdure.store.records import ExecutionRecord, NodeRunRecord, WaitRecord
+
+_SHOWN = 20
+
+
+async def why(store: Store, workspace: str, id_: bytes) -> dict[str, Any]:
+    """`{execution, status, reason, summary, waiting_for: [{kind, …}]}`; times RFC 3339. `ExecutionNotFound`."""
+    record = await store.executions.get(workspace, id_)
+    if record is None:
+        raise ExecutionNotFound(f"there is no execution {id_text(id_)}")
+    causes = await _causes(store, record)
+    return {
+        "execution": id_text(id_),
+        "status": str(record.status),
+        "reason": record.reason,
+        "summary": _summary(record, causes),
+        "waiting_for": causes,
+    }
+
+
+async def _causes(store: Store, record: ExecutionRecord) -> list[dict[str, Any]]:
+    if record.status in TERMINAL:
+        return []
+    if record.status is ExecutionStatus.PENDING:
+        return [await _pending(store, record)]
+    if record.worker is None and record.status is not ExecutionStatus.SUSPENDED:
+        return [await _queued(store, record)]
+    runs = await store.node_runs.list(record.workspace, record.id, limit=1000)
+    waits = await store.node_runs.waits(record.workspace, record.id)
+    attempts = [run for run in runs if run.status is NodeStatus.RUNNING]
+    retries = [run for run in runs if run.status is NodeStatus.RETRYING]
+    causes = [_attempt(run) for run in attempts[:_SHOWN]]
+    causes += [_retry(run) for run in retries[:_SHOWN]]
+    return causes + [_wait(wait) for wait in waits[:_SHOWN]]
+
+
+async def _pending(store: Store, record: ExecutionRecord) -> dict[str, Any]:
+    if record.reason == PendingReason.CONCURRENCY_LIMIT:
+        limit = await store.executions.limit_state(record.workspace, record.id)
+        if limit is not None:
+            return {
+                "kind": "concurrency_limit",
+                "key": limit.key,
+                "limit": limit.limit,
+                "held": limit.held,
+                "holders": [id_text(holder) for holder in limit.holders],
+                "ahead": limit.ahead,
+            }
+    return {"kind": record.reason, "until": None if record.start_at is None else to_rfc3339(record.start_at)}
+
+
+async def _queued(store: Store, record: ExecutionRecord) -> dict[str, Any]:
+    place = await store.executions.queue_place(record.workspace, record.id)
+    workers = [worker.name for worker in await store.workers.list() if worker.stopped_at is None]
+    cause: dict[str, Any] = {"kind": "worker", "queue": record.queue, "ahead": None, "workers": workers}
+    if place is not None:
+        cause |= {"queue": place.queue, "ahead": place.ahead}
+    return cause
+
+
+def _attempt(run: NodeRunRecord) -> dict[str, Any]:
+    since = None if run.started_at is None else to_rfc3339(run.started_at)
+    return {"kind": "attempt", "node": run.node, "ordinal": run.ordinal, "attempt": run.attempt, "since": since,
+            "worker": run.worker}  # fmt: skip
+
+
+def _retry(run: NodeRunRecord) -> dict[str, Any]:
+    until = None if run.retry_at is None else to_rfc3339(run.retry_at)
+    message = None if run.error is None else run.error.get("message")
+    return {"kind": "retry", "node": run.node, "ordinal": run.ordinal, "attempt": run.attempt, "until": until,
+            "after": message}  # fmt: skip
+
+
+def _wait(wait: WaitRecord) -> dict[str, Any]:
+    return {
+        "kind": wait.kind,
+        "node": wait.node,
+        "ordinal": wait.ordinal,
+        "until": None if wait.due_at is None else to_rfc3339(wait.due_at),
+        "child": None if wait.child is None else id_text(wait.child),
+        "since": to_rfc3339(wait.created_at),
+    }
+
+
+def _summary(record: ExecutionRecord, causes: list[dict[str, Any]]) -> str:
+    """One sentence for a person."""
+    if record.status in TERMINAL:
+        return f"It has ended: {record.status}."
+    if not causes:
+        return f"It is {record.status}; its owner is about to go on."
+    first = causes[0]
+    match first["kind"]:
+        case "concurrency_limit":
+            return (
+                f"Limit {first['key']} lets {first['limit']} run; {first['held']} hold a slot "
+                f"and {first['ahead']} wait before it."
+            )
+        case PendingReason.START_AT:
+            return f"It starts at {first['until']}."
+        case PendingReason.RATE_LIMIT:
+            return f"Its flow's rate lets it start at {first['until']}."
+        case "worker":
+            who = f"{first['ahead']} are claimed before it" if first["ahead"] else "it is the next to be claimed"
+            return f"Ready in queue {first['queue']}: {who}." if first["workers"] else "No worker is running."
+        case "attempt":
+            return f"Node {first['node']} is running (attempt {first['attempt']}, since {first['since']})."
+        case "retry":
+            return f"Node {first['node']} failed ({first['after']}) and is tried again at {first['until']}."
+        case "child":
+            return f"Node {first['node']} waits for child execution {first['child']}."
+    return f"Node {first['node']} waits ({first['kind']}) until {first['until']}."

@@ -1,0 +1,208 @@
+"""Flows run to their ends on the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from perdure.base.clock import DAY, HOUR, SystemClock
+from perdure.base.codec import INLINE_LIMIT
+from perdure.base.ids import id_text
+from perdure.model.states import ExecutionStatus, NodeStatus
+from tests.engine.opened import WORKSPACE, Opener
+
+CHAIN = """
+id: chain
+input: {n: {type: integer}}
+nodes:
+  double: {transform: "${input.n * 2}"}
+  label: {transform: "n is ${nodes.double.output}"}
+output: {doubled: "${nodes.double.output}", label: "${nodes.label.output}"}
+"""
+
+
+async def test_a_chain_runs_to_its_output(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(CHAIN)
+    record = await bench.run("chain", {"n": 21})
+    assert record.status is ExecutionStatus.COMPLETED
+    assert await bench.output(record.id) == {"doubled": 42, "label": "n is 42"}
+    assert [type for type, _ in await bench.events(record.id)] == [
+        "execution.created",
+        "execution.started",
+        "node.started",
+        "node.completed",
+        "node.started",
+        "node.completed",
+        "execution.completed",
+    ]
+
+
+async def test_a_year_of_sleep_passes_at_once_on_a_manual_clock(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: patient\nnodes:\n  year: {sleep: 365d}\n  after: {transform: 1, needs: [year]}\n")
+    began = bench.clock.now()
+    id = await bench.start("patient")
+    record = await bench.until(id, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    assert record.worker is None
+    assert len(bench.engine.owners) == 0
+    record = await bench.ended(id)
+    assert record.status is ExecutionStatus.COMPLETED
+    assert bench.clock.now() - began >= 365 * DAY
+
+
+async def test_a_failing_node_is_retried_with_backoff_and_then_fails_the_execution(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: stubborn\nnodes:\n  no: {shell: 'exit 3', retry: {attempts: 3, backoff: 1h..2h}}\n"
+        "  never: {transform: 1, needs: [no]}\n"
+    )
+    began = bench.clock.now()
+    record = await bench.run("stubborn")
+    assert record.status is ExecutionStatus.FAILED
+    error = (await bench.payload(record.id)).error
+    assert error is not None
+    assert (error["code"], error["node"], error["attempt"]) == ("exit_code", "no", 3)
+    assert bench.clock.now() - began >= HOUR
+    never = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "never", 0)
+    assert never is not None
+    assert never.status is NodeStatus.SKIPPED
+
+
+async def test_a_child_execution_answers_its_parent(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(CHAIN)
+    await bench.put(
+        "id: parent\nnodes:\n  kids: {flow: chain, foreach: [1, 2, 3], with: {n: '${item}'}}\n"
+        "output: '${nodes.kids.output}'\n"
+    )
+    record = await bench.run("parent")
+    assert [kid["doubled"] for kid in await bench.output(record.id)] == [2, 4, 6]
+    children = await bench.engine.store.executions.children(WORKSPACE, record.id)
+    assert {child.status for child in children} == {ExecutionStatus.COMPLETED}
+    assert {child.root for child in children} == {record.id}
+    assert {child.depth for child in children} == {1}
+
+
+async def test_a_child_that_fails_fails_its_node_as_child_failed(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: bad\nnodes:\n  no: {fail: 'not today'}\n")
+    await bench.put("id: parent\nnodes:\n  kid: {flow: bad}\n")
+    record = await bench.run("parent")
+    error = (await bench.payload(record.id)).error
+    assert record.status is ExecutionStatus.FAILED
+    assert error is not None
+    assert error["code"] == "child_failed"
+    assert "not today" in error["message"]
+
+
+async def test_cancelling_a_parent_cancels_its_children(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: long\nnodes:\n  wait: {sleep: 10d}\n")
+    await bench.put("id: parent\nnodes:\n  kid: {flow: long}\n")
+    id = await bench.start("parent")
+    await bench.until(id, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    (answer,) = await bench.engine.cancel_executions(WORKSPACE, [id], reason="enough")
+    assert answer is ExecutionStatus.CANCELLED
+    (child,) = await bench.engine.store.executions.children(WORKSPACE, id)
+    assert child.status is ExecutionStatus.CANCELLED
+
+
+async def test_a_running_attempt_is_dead_before_the_execution_is_cancelled(open_bench: Opener, tmp_path: Path) -> None:
+    bench = await open_bench(clock=SystemClock())
+    pid_file = tmp_path / "pid"
+    await bench.put(f"id: busy\nnodes:\n  busy: {{shell: 'echo $$ > {pid_file}; echo up; sleep 600'}}\n")
+    id = await bench.start("busy")
+    with bench.engine.hub.subscribe(id) as subscription:
+        while not any(event.type == "log" for chunk in subscription.take() for event in chunk.events):
+            await subscription.wait()
+    await bench.engine.cancel_executions(WORKSPACE, [id], reason="stop it")
+    record = await bench.ended(id)
+    assert record.status is ExecutionStatus.CANCELLED
+    assert record.reason == "stop it"
+    assert not await asyncio.to_thread(Path(f"/proc/{pid_file.read_text().strip()}").exists)
+
+
+async def test_a_node_that_takes_too_long_times_out(open_bench: Opener) -> None:
+    bench = await open_bench(clock=SystemClock())
+    await bench.put("id: slow\nnodes:\n  slow: {shell: 'sleep 600', timeout: 200ms}\n")
+    record = await bench.run("slow")
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "slow", 0)
+    assert run is not None
+    assert (record.status, run.status) == (ExecutionStatus.FAILED, NodeStatus.TIMED_OUT)
+
+
+async def test_a_deadline_ends_a_sleeping_execution_and_cleans_up(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: late\ntimeout: 1h\nnodes:\n  nap: {sleep: 1d}\n  clean: {transform: cleaned, needs: [nap], run_if: always}\n"
+    )
+    record = await bench.run("late")
+    clean = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "clean", 0)
+    assert clean is not None
+    assert (record.status, clean.status) == (ExecutionStatus.TIMED_OUT, NodeStatus.COMPLETED)
+
+
+async def test_large_values_go_to_blob_storage_and_come_back(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: large\ninput: {text: {type: string}}\nnodes:\n  a: {transform: '${input.text}'}\n"
+        "  b: {transform: '${nodes.a.output.size()}'}\noutput: {size: '${nodes.b.output}', text: '${nodes.a.output}'}\n"
+    )
+    text = "x" * (2 * INLINE_LIMIT)
+    record = await bench.run("large", {"text": text})
+    payload = await bench.payload(record.id)
+    assert payload.output is not None
+    assert payload.output.blob is not None
+    assert await bench.output(record.id) == {"size": len(text), "text": text}
+
+
+async def test_why_names_what_an_execution_waits_for(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: one_at_a_time\nconcurrency: {limit: 1}\nnodes:\n  nap: {sleep: 1d}\n")
+    first = await bench.start("one_at_a_time")
+    second = await bench.start("one_at_a_time")
+    await bench.until(first, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    (cause,) = (await bench.engine.why(WORKSPACE, second))["waiting_for"]
+    assert (cause["kind"], cause["limit"], cause["holders"], cause["ahead"]) == (
+        "concurrency_limit",
+        1,
+        [id_text(first)],
+        0,
+    )
+    (cause,) = (await bench.engine.why(WORKSPACE, first))["waiting_for"]
+    assert (cause["kind"], cause["node"]) == ("timer", "nap")
+    await bench.ended(second)
+
+
+async def test_compensations_undo_in_reverse_order(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: saga\nnodes:\n"
+        "  book: {transform: booked, compensate: {transform: '${nodes.book.output} undone'}}\n"
+        "  pay: {transform: paid, needs: [book], compensate: {transform: '${nodes.pay.output} undone'}}\n"
+        "  ship: {fail: 'no stock', needs: [pay]}\n"
+    )
+    record = await bench.run("saga")
+    assert record.status is ExecutionStatus.FAILED
+    undone = [node for type, node in await bench.events(record.id) if type == "node.completed"]
+    assert undone == ["book", "pay", "pay", "book"]
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "pay", 0, "compensate")
+    assert run is not None
+    assert run.output is not None
+    assert run.output.text == '"paid undone"'
+
+
+async def test_secrets_reach_nodes_and_are_masked_wherever_they_would_be_recorded(open_bench: Opener) -> None:
+    bench = await open_bench(secrets={"target": "hunter22-secret"})
+    await bench.put(
+        "id: secretive\nnodes:\n  say: {shell: 'echo \"$T\"; echo \"$T\" >&2; exit 4', env: {T: '${secrets.target}'},"
+        " with: {t: '${secrets.target}'}}\n"
+    )
+    record = await bench.run("secretive")
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "say", 0)
+    assert run is not None
+    chunks = await bench.engine.store.events.page(WORKSPACE, record.id, 0, 1000)
+    everything = repr((run, chunks, await bench.payload(record.id)))
+    assert "***" in everything
+    assert "hunter22" not in everything

@@ -1,0 +1,31 @@
+"""What the store refuses ends its own execution, clearly, and nobody else's."""
+
+from __future__ import annotations
+
+from perdure.model.states import ExecutionStatus
+from perdure.store.records import Advance
+from tests.engine.opened import Opener
+
+
+async def test_a_row_that_the_database_refuses_fails_its_execution_alone(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: plain\nnodes:\n  a: {transform: 1}\n  b: {transform: 2, needs: [a]}\n")
+    healthy, poisoned = await bench.start("plain"), await bench.start("plain")
+    owner = bench.engine.owners.get(poisoned)
+    assert owner is not None
+    drain = owner.drain
+
+    def drain_badly() -> Advance | None:
+        advance = drain()
+        for run in advance.node_runs if advance is not None else ():
+            run.type = None  # type: ignore[assignment]
+        return advance
+
+    owner.drain = drain_badly  # type: ignore[method-assign]
+    record = await bench.ended(poisoned)
+    error = (await bench.payload(poisoned)).error
+    assert record.status is ExecutionStatus.FAILED
+    assert error is not None
+    assert error["code"] == "row_refused"
+    assert (await bench.ended(healthy)).status is ExecutionStatus.COMPLETED
+    assert bench.engine.recorder.stats.refused >= 1
