@@ -1,0 +1,35 @@
+"""Opaque cursors: where a page or a stream goes on. Each names its kind and workspace, and is good for these alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, TypeVar
+
+import msgspec
+
+from perdure.errors import InvalidCursor
+
+CURSOR_LIMIT = 4_096
+"""Characters of a cursor."""
+
+T = TypeVar("T")
+
+
+def encode_cursor(kind: str, workspace: str, place: Any) -> str:
+    data = msgspec.json.encode([kind, workspace, place])
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str, kind: str, workspace: str, type: type[T]) -> T:
+    """The place in a cursor that `encode_cursor` made for this kind and workspace. Raises InvalidCursor."""
+    try:
+        if len(text) > CURSOR_LIMIT:
+            raise ValueError
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        found_kind, found_workspace, place = msgspec.json.decode(data, type=tuple[str, str, type])  # type: ignore[valid-type]
+    except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
+        raise InvalidCursor(f"{text[:60]!r} is no cursor of this server; take one from `next`") from None
+    if (found_kind, found_workspace) != (kind, workspace):
+        raise InvalidCursor("the cursor belongs to another list, order or workspace")
+    return place

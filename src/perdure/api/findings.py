@@ -1,0 +1,132 @@
+"""Every problem of a value at once, from the JSON Schema of the type that refused it.
+
+msgspec stops at the first fault; after a refusal the same type's schema is run over the value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from perdure.errors import Problem
+
+LISTED = 100
+"""Problems listed in one answer."""
+_PLACE = re.compile(r" - at `(key in )?\$(.*?)`$")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+def findings(type: Any, value: Any, refusal: msgspec.ValidationError) -> tuple[Problem, ...]:
+    """What is wrong with a value that msgspec refused, with JSON pointers; at least the refusal itself."""
+    problems: list[Problem] = []
+    for error in _validator(type).iter_errors(value):
+        problems += _problems(type, error)
+        if len(problems) >= LISTED:
+            break
+    return tuple(problems[:LISTED]) or (refusal_problem(refusal),)
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """RFC 6901."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean "x"?)`, or a list of what is known, or nothing."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f'; did you mean "{close[0]}"?'
+    return f"; known are {', '.join(known)}" if 0 < len(known) <= 30 else ""
+
+
+@cache
+def schema_of(type: Any) -> dict[str, Any]:
+    return msgspec.json.schema(type)
+
+
+@cache
+def _validator(type: Any) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(schema_of(type), validate_formats=True)
+
+
+def _problems(type: Any, error: jsonschema_rs.ValidationError) -> list[Problem]:
+    kind: Any = error.kind
+    path = list(error.instance_path)
+    if kind.name == "additionalProperties":
+        known = _object_schema(type, error.schema_path).get("properties", {})
+        return [
+            Problem("unknown_field", f"there is no {_quoted(name)} here{nearest(name, known)}", pointer([*path, name]))
+            for name in kind.unexpected
+        ]
+    if kind.name == "required":
+        name = kind.property
+        return [Problem("missing_field", f"{_quoted(name)} is missing", pointer([*path, name]))]
+    if kind.name == "anyOf":
+        return [_unfit(path, [errors[0] for errors in kind.context if errors], error)]
+    return [Problem(_code(kind.name), _text(error), pointer(path))]
+
+
+def _unfit(
+    path: list[str | int], refusals: list[jsonschema_rs.ValidationError], whole: jsonschema_rs.ValidationError
+) -> Problem:
+    """Of an optional value's alternatives, the refusal by the one of the right type; else the types there are."""
+    for error in refusals:
+        if error.kind.name != "type":
+            return Problem(_code(error.kind.name), _text(error), pointer(path))
+    kinds: list[Any] = [error.kind for error in refusals]
+    types = list(dict.fromkeys(name for kind in kinds for name in kind.types))
+    shown = msgspec.json.encode(whole.instance)[:100].decode(errors="replace")
+    return Problem("wrong_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
+
+
+def _object_schema(type: Any, schema_path: Sequence[str | int]) -> dict[str, Any]:
+    """The object schema that a refusal's keyword stands in."""
+    schema: Any = schema_of(type)
+    for step in schema_path[:-1]:
+        schema = schema[step]
+    return dict(schema)
+
+
+def _code(kind: str) -> str:
+    return {
+        "type": "wrong_type",
+        "anyOf": "wrong_type",
+        "minimum": "out_of_range",
+        "maximum": "out_of_range",
+        "exclusiveMinimum": "out_of_range",
+        "exclusiveMaximum": "out_of_range",
+        "minLength": "out_of_range",
+        "maxLength": "out_of_range",
+        "minItems": "out_of_range",
+        "maxItems": "out_of_range",
+        "maxProperties": "out_of_range",
+        "enum": "unknown_value",
+        "pattern": "wrong_form",
+        "format": "wrong_form",
+        "propertyNames": "wrong_form",
+    }.get(kind, "invalid_value")
+
+
+def _text(error: jsonschema_rs.ValidationError) -> str:
+    return error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name[:100]}"'
+
+
+def refusal_problem(refusal: msgspec.ValidationError) -> Problem:
+    """msgspec's own words, its path turned into a JSON pointer."""
+    text = str(refusal)
+    place = _PLACE.search(text)
+    if place is None:
+        return Problem("invalid_value", text, "")
+    steps = [name or index for name, index in _STEP.findall(place[2])]
+    return Problem("invalid_value", text[: place.start()], pointer(steps))

@@ -1,0 +1,1 @@
+"""The route table's handlers, one file per resource."""

@@ -1,0 +1,195 @@
+"""The server about itself: health, metrics, information, workers, and its own description."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from perdure.api.answer import Answer
+from perdure.api.call import Call
+from perdure.api.docs import docs_page
+from perdure.api.metrics import Family, Sample, exposition
+from perdure.api.route import API, NoQuery, Outcome, Route
+from perdure.api.shapes import optional_time, time_text
+from perdure.auth.roles import Role
+from perdure.base.clock import SECOND
+from perdure.engine.folders import Source as Folder
+from perdure.errors import PerdureError
+from perdure.model.states import ExecutionStatus
+from perdure.store.interface import ExecutionFilter
+from perdure.store.records import WorkerRecord
+from perdure.wire.flows import BrokenFile, Source
+from perdure.wire.system import Health, SystemInfo, Worker, WorkerList
+
+STALE_AFTER = 15 * SECOND
+"""A worker that was not heard of for so long is called stale, in microseconds."""
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def live(call: Call[NoQuery, None]) -> Answer:
+    """The process answers."""
+    return Answer(body=Health(status="ok", checks={}))
+
+
+async def ready(call: Call[NoQuery, None]) -> Answer:
+    """The store answers and the server takes starts; 503 while it does not."""
+    engine = call.services.engine
+    checks = {"store": "ok", "engine": "ok"}
+    status = "ok"
+    try:
+        await engine.store.ping()
+    except PerdureError as error:
+        checks["store"] = error.code
+        status = "unavailable"
+    if engine.draining:
+        checks["engine"] = status = "draining"
+    return Answer(status=200 if status == "ok" else 503, body=Health(status=status, checks=checks))
+
+
+async def metrics(call: Call[NoQuery, None]) -> Answer:
+    """Prometheus text."""
+    services = call.services
+    rows = await services.engine.store.executions.stats(call.workspace, ExecutionFilter(), ["status"])
+    counts = {str(row["status"]): row["count"] for row in rows}
+    waiting = counts.get(ExecutionStatus.QUEUED, 0) + counts.get(ExecutionStatus.INTERRUPTED, 0)
+    described = services.engine.describe()
+    families = [
+        Family(
+            "perdure_executions", "gauge", "Executions in the store by status.",
+            [Sample("", {"status": status}, count) for status, count in sorted(counts.items())],
+        ),
+        _gauge("perdure_queue_depth", "Executions that wait for a worker.", waiting),
+        _gauge("perdure_executions_owned", "Executions that this process is running.", described["owned"]),
+        _gauge("perdure_slots", "Executions that this process may run at once.", described["slots"]),
+        _gauge("perdure_draining", "1 while the server is shutting down.", described["draining"]),
+        _gauge("perdure_streams", "Open event streams.", len(services.streams)),
+        *services.metrics.families(),
+    ]  # fmt: skip
+    return Answer(body=exposition(families).encode(), media_type=PROMETHEUS.encode())
+
+
+def _gauge(name: str, help: str, value: float) -> Family:
+    return Family(name, "gauge", help, [Sample("", {}, value)])
+
+
+async def info(call: Call[NoQuery, None]) -> Answer:
+    """What runs here, on what, since when."""
+    services = call.services
+    engine = services.engine
+    now = services.clock.now()
+    body = SystemInfo(
+        name="perdure",
+        version=version("perdure"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        pid=os.getpid(),
+        url=services.about.url,
+        open=await services.authority.is_open(),
+        started_at=time_text(services.about.started_at),
+        uptime_s=(now - services.about.started_at) / SECOND,
+        workspace=call.workspace,
+        store=await engine.store.info(),
+        engine=engine.describe(),
+        sources=[_source(source) for source in engine.folders.sources],
+        streams=len(services.streams),
+    )
+    return Answer(body=body)
+
+
+async def list_workers(call: Call[NoQuery, None]) -> Answer:
+    """Processes that run executions, or did until lately."""
+    now = call.services.clock.now()
+    records = await call.services.engine.store.workers.list()
+    return Answer(body=WorkerList(data=[_worker(record, now) for record in records]))
+
+
+async def openapi(call: Call[NoQuery, None]) -> Answer:
+    """The OpenAPI 3.1 document of this server."""
+    return _static(call, call.services.openapi(), b"application/json")
+
+
+async def docs(call: Call[NoQuery, None]) -> Answer:
+    """The reference as a page; it needs nothing but this server."""
+    page = docs_page()
+    answer = _static(call, page.html, b"text/html; charset=utf-8")
+    answer.headers.append((b"content-security-policy", page.policy))
+    return answer
+
+
+async def root(call: Call[NoQuery, None]) -> Answer:
+    """Leads a browser to the reference."""
+    return Answer(status=307, headers=[(b"location", b"/docs")])
+
+
+def _static(call: Call[Any, Any], data: bytes, media_type: bytes) -> Answer:
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = [(b"etag", etag.encode()), (b"cache-control", b"no-cache")]
+    if call.header(b"if-none-match") == etag:
+        return Answer(status=304, headers=headers)
+    return Answer(body=data, headers=headers, media_type=media_type)
+
+
+def _source(source: Folder) -> Source:
+    broken = [BrokenFile(path=path, errors=list(errors)) for path, errors in source.broken.items()]
+    return Source(name=source.name, path=source.path, flows=len(source.flows), broken=broken)
+
+
+def _worker(record: WorkerRecord, now: int) -> Worker:
+    if record.stopped_at is not None:
+        status = "stopped"
+    else:
+        status = "alive" if now - record.heartbeat_at < STALE_AFTER else "stale"
+    return Worker(
+        id=record.id,
+        number=record.number,
+        name=record.name,
+        host=record.host,
+        pid=record.pid,
+        status=status,
+        started_at=time_text(record.started_at),
+        heartbeat_at=time_text(record.heartbeat_at),
+        stopped_at=optional_time(record.stopped_at),
+    )
+
+
+_UNAVAILABLE = Outcome(status=503, type=Health, description="Draining, or the store does not answer")
+
+ROUTES = (
+    Route(
+        method="GET", path="/health/live", summary="The process answers", tag="system", handler=live, role=None,
+        outcomes=(Outcome(type=Health),),
+    ),
+    Route(
+        method="GET", path="/health/ready", summary="The server takes starts", tag="system", handler=ready, role=None,
+        outcomes=(Outcome(type=Health), _UNAVAILABLE),
+    ),
+    Route(
+        method="GET", path="/metrics", summary="Prometheus metrics", tag="system", handler=metrics, role=Role.VIEWER,
+        outcomes=(Outcome(media_type="text/plain", description="Prometheus text format 0.0.4"),),
+    ),
+    Route(
+        method="GET", path="/system/info", summary="About this server", tag="system", handler=info, role=Role.VIEWER,
+        outcomes=(Outcome(type=SystemInfo),),
+    ),
+    Route(
+        method="GET", path=f"{API}/workers", summary="Workers", tag="system", handler=list_workers, role=Role.VIEWER,
+        outcomes=(Outcome(type=WorkerList),),
+    ),
+    Route(
+        method="GET", path="/openapi.json", summary="This API as OpenAPI 3.1", tag="system", handler=openapi, role=None,
+        request_headers=("If-None-Match",),
+        outcomes=(Outcome(type=dict[str, Any]), Outcome(status=304, description="Not modified")),
+    ),
+    Route(
+        method="GET", path="/docs", summary="This API as a page", tag="system", handler=docs, role=None,
+        request_headers=("If-None-Match",),
+        outcomes=(Outcome(media_type="text/html"), Outcome(status=304, description="Not modified")),
+    ),
+    Route(
+        method="GET", path="/", summary="Leads to the reference", tag="system", handler=root, role=None,
+        outcomes=(Outcome(status=307, description="To /docs", headers=("Location",)),),
+    ),
+)  # fmt: skip

@@ -1,0 +1,185 @@
+"""How a server is set up: flag > `PERDURE_*` > `perdure.toml` > default, for every setting alike."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from perdure.api.findings import nearest
+from perdure.api.streaming import StreamLimits
+from perdure.base.clock import SECOND
+from perdure.base.durations import parse_duration
+from perdure.engine.settings import EngineSettings
+from perdure.errors import InvalidSettings, Problem
+
+CONFIG_FILE = "perdure.toml"
+_PREFIX = "PERDURE_"
+_FROM_FILE = "_FILE"
+_LISTS = frozenset({"flows", "queues"})
+_DURATIONS = frozenset({"grace", "cleanup_grace", "drain", "stream_stall", "stream_ping"})
+
+
+class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What `perdure serve` can be told. Durations are microseconds (written as `30s` outside)."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """0 takes any free one."""
+    home: Path = Path(".perdure")
+    """Where the store, artifacts and the lock live."""
+    store: str | None = None
+    """`sqlite:PATH`; None is `perdure.db` in the home."""
+    flows: list[Path] = msgspec.field(default_factory=list)
+    """Folders of flows, loaded and watched."""
+    queues: list[str] | None = None
+    """Queues to run executions of; None is all of them."""
+    slots: Annotated[int, Meta(ge=1, le=100_000)] = 256
+    """Executions that this process runs at once."""
+    pool_size: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """Warm processes for Python nodes."""
+    worker_name: str | None = None
+    allow_private_addresses: bool = False
+    """Whether http nodes may reach private networks."""
+    grace: Annotated[int, Meta(ge=0)] = 10 * SECOND
+    """What a stopped attempt is given before it is killed."""
+    cleanup_grace: Annotated[int, Meta(ge=0)] = 60 * SECOND
+    """What cleaning nodes are given after a cancel or a timeout."""
+    drain: Annotated[int, Meta(ge=0)] = 30 * SECOND
+    """What running attempts are given when the server stops."""
+    streams: Annotated[int, Meta(ge=1, le=100_000)] = 5_000
+    """Event streams that may be open at once."""
+    stream_ping: Annotated[int, Meta(ge=SECOND)] = 15 * SECOND
+    """Silence after which an event stream is pinged."""
+    stream_stall: Annotated[int, Meta(ge=SECOND)] = 30 * SECOND
+    """How long a reader of an event stream may stand still before it is cut."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is console on a terminal and JSON elsewhere."""
+
+    def store_path(self) -> Path:
+        """The SQLite file. Raises InvalidSettings for a store of another kind."""
+        if self.store is None:
+            return self.home / "perdure.db"
+        scheme, separator, rest = self.store.partition(":")
+        if scheme == "sqlite" and separator:
+            return Path(rest.removeprefix("//") or rest)
+        if separator and "://" in self.store:
+            raise InvalidSettings(f"a store of the kind {scheme!r} is not known; write sqlite:PATH")
+        return Path(self.store)
+
+    def engine_settings(self) -> EngineSettings:
+        settings = EngineSettings(
+            home=self.home,
+            flow_folders=list(self.flows),
+            slots=self.slots,
+            queues=None if self.queues is None else tuple(self.queues),
+            pool_size=self.pool_size,
+            allow_private_addresses=self.allow_private_addresses,
+            grace=self.grace,
+            cleanup_grace=self.cleanup_grace,
+            drain=self.drain,
+        )
+        return settings if self.worker_name is None else msgspec.structs.replace(settings, worker_name=self.worker_name)
+
+    def stream_limits(self) -> StreamLimits:
+        return StreamLimits(streams=self.streams, ping=self.stream_ping, stall=self.stream_stall)
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> ServerSettings:
+    """The settings from all their sources.
+
+    Args:
+        flags: settings by name as given on the command line; None where not given.
+        environ: the environment; `PERDURE_<NAME>`, or `PERDURE_<NAME>_FILE` with the path of a file that holds
+            the value; lists are set apart by `:`.
+        folder: where `perdure.toml` is looked for, unless `PERDURE_CONFIG` names a file.
+
+    Raises InvalidSettings that names the source and lists every problem.
+    """
+    named = environ.get(f"{_PREFIX}CONFIG")
+    path = folder / CONFIG_FILE if named is None else Path(named)
+    given: dict[str, Any] = {}
+    if named is not None or path.exists():
+        given |= _read("the file " + str(path), _toml(path))
+    given |= _read("the environment", _from_environ(environ))
+    given |= _read("the command line", {name: value for name, value in flags.items() if value is not None})
+    return ServerSettings(**given)
+
+
+def _read(source: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """One source's values, checked one by one so that a problem names where it comes from."""
+    fields = {field.name: field for field in msgspec.structs.fields(ServerSettings)}
+    values: dict[str, Any] = {}
+    problems = []
+    for name, value in raw.items():
+        if name not in fields:
+            detail = f'there is no setting "{name}"{nearest(name, fields)}'
+            problems.append(Problem("unknown_setting", detail, f"/{name}"))
+            continue
+        try:
+            values[name] = msgspec.convert(_value(name, value), fields[name].type, dec_hook=_path)
+        except (ValueError, msgspec.ValidationError) as error:
+            problems.append(Problem("invalid_setting", str(error), f"/{name}"))
+    if problems:
+        detail = "; ".join(f"{(problem.pointer or '').removeprefix('/')}: {problem.detail}" for problem in problems)
+        raise InvalidSettings(f"{source} has settings that are not valid: {detail}", problems=tuple(problems))
+    return values
+
+
+def _path(type: type, value: Any) -> Any:
+    if type is Path and isinstance(value, str | Path):
+        return Path(value).expanduser()
+    raise NotImplementedError
+
+
+def _value(name: str, value: Any) -> Any:
+    """From the form in which people write a setting to the one that it has inside."""
+    if name in _DURATIONS and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return parse_duration(value)
+    return value
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path} is no TOML: {error}") from None
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in ServerSettings.__struct_fields__:
+        variable = _PREFIX + name.upper()
+        text = environ.get(variable)
+        file = environ.get(variable + _FROM_FILE)
+        if file is not None:
+            if text is not None:
+                raise InvalidSettings(f"{variable} and {variable}{_FROM_FILE} are both set; set one of them")
+            try:
+                text = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidSettings(f"the file of {variable}{_FROM_FILE} cannot be read: {error}") from None
+        if text is not None and text != "":
+            values[name] = _from_text(name, text)
+    return values
+
+
+def _from_text(name: str, text: str) -> Any:
+    """A variable's text as the value that its setting takes; what does not fit stays text and is refused later."""
+    if name in _LISTS:
+        return [part for part in text.split(":") if part]
+    if name in _DURATIONS:
+        return text
+    default = getattr(ServerSettings(), name)
+    if isinstance(default, bool):
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
+    if isinstance(default, int) or name == "pool_size":
+        return int(text) if text.isascii() and text.isdigit() else text
+    return text

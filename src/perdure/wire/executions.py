@@ -1,0 +1,163 @@
+"""Executions: how one is asked for, and how one looks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from perdure.wire.artifacts import Artifact
+from perdure.wire.nodes import NodeRun, Wait
+from perdure.wire.scalars import (
+    Duration,
+    ExecutionStatus,
+    FlowAddress,
+    FlowId,
+    Id,
+    IdempotencyKey,
+    Json,
+    Priority,
+    QueueName,
+    TagKey,
+    TagValue,
+    Time,
+    VersionNumber,
+)
+
+BATCH_LIMIT = 1_000
+"""Starts in one batch."""
+
+
+class StartExecution(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /executions` takes. `version` null is the latest; what is null falls back on the flow's own value."""
+
+    flow: FlowAddress
+    input: Json = field(default_factory=dict)
+    version: VersionNumber | None = None
+    tags: Annotated[dict[TagKey, TagValue], Meta(max_length=32)] = field(default_factory=dict)
+    trigger_context: Json = None
+    idempotency_key: IdempotencyKey | None = None
+    start_at: Annotated[datetime, Meta(tz=True)] | None = None
+    priority: Priority | None = None
+    queue: QueueName | None = None
+    timeout: Duration | Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)] | None = None
+
+
+class StartBatch(Struct, kw_only=True, forbid_unknown_fields=True):
+    executions: Annotated[list[StartExecution], Meta(min_length=1, max_length=BATCH_LIMIT)]
+
+
+class CancelExecution(Struct, kw_only=True, forbid_unknown_fields=True):
+    """`force` gives running attempts no grace."""
+
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+    force: bool = False
+
+
+class Trigger(Struct, frozen=True, kw_only=True):
+    """What started it. `kind` is api, cli, schedule, webhook, rule, flow or replay."""
+
+    kind: str
+    id: str | None
+    context: Json
+
+
+class ExecutionError(Struct, kw_only=True):
+    """A recorded failure. `stack` is the traceback of user code."""
+
+    code: str
+    message: str
+    node: str | None = None
+    ordinal: int | None = None
+    attempt: int | None = None
+    stack: str | None = None
+    details: dict[str, Any] | None = None
+
+
+class ExecutionSummary(Struct, kw_only=True):
+    """An execution without its values: what lists are made of."""
+
+    id: Id
+    number: int
+    workspace: str
+    namespace: str
+    flow: FlowId
+    flow_version: int
+    status: ExecutionStatus
+    reason: str | None
+    priority: int
+    queue: str
+    tags: dict[str, str]
+    trigger: Trigger
+    parent: Id | None
+    root: Id
+    replay_of: Id | None
+    idempotency_key: str | None
+    concurrency_key: str | None
+    recoveries: int
+    worker: str | None
+    created_at: Time
+    queued_at: Time | None
+    started_at: Time | None
+    finished_at: Time | None
+    updated_at: Time
+    deadline_at: Time | None
+    duration_ms: float | None
+    """From started_at to finished_at, or to now while it is not ended."""
+
+
+class Execution(ExecutionSummary, kw_only=True):
+    """One execution. `nodes`, `waits`, `artifacts` and `config` (the flow version's definition) stand
+    there when `include` asks for them."""
+
+    input: Json
+    output: Json
+    error: ExecutionError | None
+    nodes: list[NodeRun] | msgspec.UnsetType = msgspec.UNSET
+    waits: list[Wait] | msgspec.UnsetType = msgspec.UNSET
+    artifacts: list[Artifact] | msgspec.UnsetType = msgspec.UNSET
+    config: Json | msgspec.UnsetType = msgspec.UNSET
+
+
+class ExecutionList(Struct, kw_only=True):
+    """`next` is the cursor of the following page; `total` is counted where `count` asks for it (a capped one
+    that reached the cap is a lower bound, told by `total_capped`)."""
+
+    data: list[ExecutionSummary]
+    next: str | None
+    total: int | None = None
+    total_capped: bool = False
+
+
+class ExecutionSelection(Struct, kw_only=True):
+    """A list narrowed by `fields`: each entry has its `id` and the fields that were asked for."""
+
+    data: list[dict[str, Json]]
+    next: str | None
+    total: int | None = None
+    total_capped: bool = False
+
+
+class ExecutionBatch(Struct, kw_only=True):
+    data: list[ExecutionSummary]
+
+
+class ExecutionStats(Struct, kw_only=True):
+    """Rows of `{<group>: value, …, count: n}`."""
+
+    data: list[dict[str, Json]]
+    exact: bool
+
+
+class Explanation(Struct, kw_only=True):
+    """Exactly what an execution is waiting for, or who holds it up. `summary` is a sentence for a person; each
+    cause has a `kind` (attempt, retry, worker, start_at, concurrency_limit, rate_limit, or a wait's kind) and what
+    belongs to it."""
+
+    execution: Id
+    status: ExecutionStatus
+    reason: str | None
+    summary: str
+    waiting_for: list[dict[str, Json]]

@@ -1,0 +1,81 @@
+"""Flows and their versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from perdure.errors import Problem
+from perdure.wire.scalars import FlowId, Time
+
+
+class Flow(Struct, kw_only=True):
+    """`version` is the latest one's number; `source` names the folder that manages it, null when put by API."""
+
+    id: FlowId
+    namespace: str
+    name: str
+    number: int
+    version: int
+    description: str | None
+    source: str | None
+    created_at: Time
+    updated_at: Time
+
+
+class FlowList(Struct, kw_only=True):
+    data: list[Flow]
+    next: str | None
+
+
+class FlowDetail(Flow, kw_only=True):
+    """With the latest version's definition, normalised."""
+
+    content_hash: str
+    definition: dict[str, Any]
+    input_schema: dict[str, Any]
+
+
+class FlowVersion(Struct, kw_only=True):
+    flow: FlowId
+    number: int
+    content_hash: str
+    media_type: str
+    created_at: Time
+
+
+class FlowVersionList(Struct, kw_only=True):
+    data: list[FlowVersion]
+    next: str | None
+
+
+class FlowVersionDetail(FlowVersion, kw_only=True):
+    """`source_text` is the document as it was given."""
+
+    definition: dict[str, Any]
+    source_text: str
+
+
+class Validation(Struct, kw_only=True):
+    """The findings on a flow document: none when it is valid."""
+
+    valid: bool
+    errors: list[Problem]
+
+
+class BrokenFile(Struct, kw_only=True):
+    """A flow file that could not be loaded, and everything that is wrong with it."""
+
+    path: str
+    errors: list[Problem]
+
+
+class Source(Struct, kw_only=True):
+    """A folder of flows and what is broken in it."""
+
+    name: str
+    path: str
+    flows: int
+    """How many it brought."""
+    broken: list[BrokenFile]

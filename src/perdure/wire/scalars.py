@@ -1,0 +1,38 @@
+"""The scalar types of the wire, each with the schema that the OpenAPI document shows.
+
+A `title` that names an enum (`ExecutionStatus`, `NodeStatus`, `EventType`, …) is given its values by
+the API's OpenAPI document; on the wire it is text, so that an older client reads a newer server.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-22T13:45:00.000000Z"])]
+"""RFC 3339 in UTC with six digits of fraction."""
+Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"}, examples=["01936b1e-5f3a-7c2d-9b1a-0c6a8f3e2d71"])]
+"""UUIDv7 in its canonical form."""
+FlowId = Annotated[str, Meta(examples=["reports/digest"])]
+"""`namespace/name`"""
+Json = Any
+
+ExecutionStatus = Annotated[str, Meta(title="ExecutionStatus")]
+NodeStatus = Annotated[str, Meta(title="NodeStatus")]
+PendingReason = Annotated[str, Meta(title="PendingReason")]
+EventType = Annotated[str, Meta(title="EventType")]
+RunIf = Annotated[str, Meta(title="RunIf")]
+Role = Annotated[str, Meta(title="Role")]
+
+Priority = Annotated[int, Meta(ge=0, le=9)]
+"""Higher goes first."""
+VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+TagKey = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f:]+$")]
+TagValue = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+QueueName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+FlowAddress = Annotated[str, Meta(min_length=1, max_length=127, examples=["reports/digest", "hello"])]
+"""`namespace/name`, or a bare name in the namespace `default`."""
+Duration = Annotated[str, Meta(max_length=64, examples=["30s", "10m", "1h30m"])]
+"""`500ms`, `30s`, `10m`, `1h30m`; a number is seconds."""

@@ -1,0 +1,81 @@
+"""Tokens, workers, health and information about the server itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from perdure.wire.flows import Source
+from perdure.wire.scalars import Id, Role, Time
+
+
+class CreateToken(Struct, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    role: Role
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class Token(Struct, kw_only=True):
+    id: Id
+    name: str
+    role: Role
+    workspace: str | None
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+
+
+class CreatedToken(Token, kw_only=True):
+    """`secret` is shown this once: the store holds its hash alone."""
+
+    secret: str
+
+
+class TokenList(Struct, kw_only=True):
+    data: list[Token]
+
+
+class Worker(Struct, kw_only=True):
+    """`status` is alive, stale or stopped."""
+
+    id: str
+    number: int
+    name: str
+    host: str
+    pid: int
+    status: str
+    started_at: Time
+    heartbeat_at: Time
+    stopped_at: Time | None
+
+
+class WorkerList(Struct, kw_only=True):
+    data: list[Worker]
+
+
+class Health(Struct, kw_only=True):
+    """`status` is ok, draining or unavailable."""
+
+    status: str
+    checks: dict[str, str]
+
+
+class SystemInfo(Struct, kw_only=True):
+    """`open`: no token was made yet, so whoever reaches the loopback address may do everything."""
+
+    name: str
+    version: str
+    python: str
+    platform: str
+    pid: int
+    url: str
+    open: bool
+    started_at: Time
+    uptime_s: float
+    workspace: str
+    store: dict[str, Any]
+    engine: dict[str, Any]
+    sources: list[Source]
+    streams: int

@@ -1,0 +1,327 @@
+"""Whatever is wrong with a request is told by name and place, all of it at once, and never costs a 500."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.api.world import World
+
+JSON = {"content-type": "application/json"}
+
+
+async def post(world: World, content: Any, headers: dict[str, str] | None = None, path: str = "/executions") -> Any:
+    return await world.ask("POST", path, content=content, headers=JSON if headers is None else headers)
+
+
+@asynccontextmanager
+async def connection(world: World) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A bare connection to the server."""
+    host, _, port = world.server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def codes(response: Any) -> set[str]:
+    return {problem["code"] for problem in response.json()["errors"]}
+
+
+async def test_all_problems_of_a_body_are_listed_with_their_pointers(world: World) -> None:
+    body = {"flo": 1, "version": 0, "tags": {"a": 1}, "start_at": "soon", "priority": 10, "timeout": []}
+    response = await world.ask("POST", "/executions", body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    problems = {problem["pointer"]: problem for problem in response.json()["errors"]}
+    assert set(problems) == {"/flo", "/flow", "/version", "/tags/a", "/start_at", "/priority", "/timeout"}
+    assert 'did you mean "flow"' in problems["/flo"]["detail"]
+    assert problems["/priority"]["detail"] == "10 is greater than the maximum of 9"
+    assert problems["/start_at"]["code"] == "wrong_form"
+
+
+async def test_all_problems_of_a_query_are_listed_by_parameter(world: World) -> None:
+    response = await world.ask("GET", "/executions?limt=1&limit=0&offset=20000&status=done&order=up&created_after=now")
+    assert response.status_code == 422
+    problems = {problem["parameter"]: problem for problem in response.json()["errors"]}
+    assert set(problems) == {"limt", "limit", "offset", "status", "order", "created_after"}
+    assert 'did you mean "limit"' in problems["limt"]["detail"]
+    assert "minimum of 1" in problems["limit"]["detail"]
+    assert "maximum of 10000" in problems["offset"]["detail"]
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "1001", "1000000000", "ten", "1e3", "1.5", "", " 5", "٣", "+5"])
+async def test_a_limit_outside_its_range_is_refused(world: World, value: str) -> None:
+    response = await world.http.get("/api/v1/executions", params={"limit": value})
+    assert response.status_code == 422
+    assert [problem["parameter"] for problem in response.json()["errors"]] == ["limit"]
+
+
+async def test_a_parameter_given_twice_is_refused(world: World) -> None:
+    response = await world.ask("GET", "/executions?limit=1&limit=2")
+    assert codes(response) == {"duplicate_parameter"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "line", "column"),
+    [
+        (b'{"flow": "a",}', "malformed_json", 1, 14),
+        (b'{\n  "flow": x\n}', "malformed_json", 2, 11),
+        (b'{"flow": "a"', "malformed_json", 1, 13),
+        (b'{"flow": "a"} {}', "malformed_json", 1, 15),
+        (b'{"flow": NaN}', "malformed_json", 1, 10),
+        (b'\xef\xbb\xbf{"flow": "a"}', "malformed_json", 1, 1),
+        (b'{"flow": "\xff"}', "malformed_json", 1, 11),
+        (b"[" * 100_000, "nested_too_deeply", None, None),
+        (b'{"flow": "a", "input": ' + b"[" * 100_000, "nested_too_deeply", None, None),
+    ],
+)
+async def test_a_malformed_body_is_refused_with_its_place(
+    world: World, content: bytes, code: str, line: int | None, column: int | None
+) -> None:
+    response = await post(world, content)
+    assert response.status_code == 400
+    assert response.json()["code"] == "malformed_document"
+    [problem] = response.json()["errors"]
+    assert (problem["code"], problem.get("line"), problem.get("column")) == (code, line, column)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"flow": "a", "input": {"x": 1e999}}', b'{"flow": "a", "input": ' + b"9" * 5_000 + b"}"],
+)
+async def test_numbers_that_nothing_can_hold_are_refused(world: World, content: bytes) -> None:
+    response = await post(world, content)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"].startswith("/input")
+
+
+async def test_a_lone_surrogate_is_refused(world: World) -> None:
+    response = await post(world, b'{"flow": "a", "input": {"x": "\\ud800"}}')
+    assert response.status_code == 400
+
+
+async def test_a_key_given_twice_is_refused_by_name(world: World) -> None:
+    response = await post(world, b'{"flow": "a", "input": {"x": 1, "y": 2, "x": 3}}')
+    assert response.status_code == 400
+    assert codes(response) == {"duplicate_key"}
+    assert '"x"' in response.json()["detail"]
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n"])
+async def test_an_empty_body_is_refused(world: World, content: bytes) -> None:
+    response = await post(world, content)
+    assert response.status_code == 400
+    assert "empty" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/json; charset=utf-16"]
+)
+async def test_a_wrong_content_type_is_refused(world: World, kind: str) -> None:
+    response = await post(world, b"{}", {"content-type": kind} if kind else {})
+    assert response.status_code == 415
+    assert response.json()["code"] == "unsupported_media_type"
+
+
+async def test_a_body_over_the_limit_is_refused_by_its_announced_length(world: World) -> None:
+    response = await post(world, b"x" * (10 * 1024 * 1024 + 1))
+    assert response.status_code == 413
+    assert "10485760" in response.json()["detail"]
+
+
+async def test_an_endless_chunked_body_is_refused_at_the_limit_and_cut(world: World) -> None:
+    async with connection(world) as (reader, writer):
+        writer.write(b"POST /api/v1/executions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        answered = asyncio.create_task(reader.readline())
+        chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+        sent = 0
+        with suppress(ConnectionError):
+            while True:
+                writer.write(chunk)
+                await writer.drain()
+                sent += 65_536 if not answered.done() else 0
+        assert (await answered).startswith(b"HTTP/1.1 413")
+    assert sent < 30 * 1024 * 1024
+
+
+async def test_a_gzip_bomb_is_refused_by_its_inflated_size(world: World) -> None:
+    bomb = gzip.compress(b'{"flow": "' + b"a" * 200_000_000 + b'"}')
+    assert len(bomb) < 250_000
+    response = await post(world, bomb, {**JSON, "content-encoding": "gzip"})
+    assert response.status_code == 413
+
+
+async def test_a_gzip_body_is_read(world: World) -> None:
+    body = gzip.compress(json.dumps({"flow": "api/quick"}).encode())
+    response = await post(world, body, {**JSON, "content-encoding": "gzip"})
+    assert response.status_code in {200, 202}, response.text
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") * 2])
+async def test_a_broken_gzip_body_is_refused(world: World, body: bytes) -> None:
+    response = await post(world, body, {**JSON, "content-encoding": "gzip"})
+    assert response.status_code == 400
+
+
+async def test_an_unknown_content_encoding_is_refused(world: World) -> None:
+    response = await post(world, b"{}", {**JSON, "content-encoding": "br"})
+    assert response.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a..b",
+        "%2F",
+        "%252F",
+        "..%2f..%2fetc",
+        "%00",
+        "x%00y",
+        "ехecution",
+        "%D1%85",
+        "%ff",
+        "-1",
+        "0",
+        "1.5",
+        "9" * 30,
+        "{id}",
+    ],
+)
+async def test_an_id_that_is_none_is_refused_as_such(world: World, text: str) -> None:
+    for path in (f"/executions/{text}", f"/artifacts/{text}", f"/executions/{text}/nodes"):
+        response = await world.http.request("GET", raw_url(world, f"/api/v1{path}"))
+        assert response.status_code == 422, (path, response.text)
+        assert response.json()["code"] == "invalid_identifier"
+
+
+@pytest.mark.parametrize("text", ["Upper", "a b", "%2F", "%252F", "-a", "a" * 64, "ünï", "%00"])
+async def test_a_flow_address_that_is_none_is_refused_as_such(world: World, text: str) -> None:
+    for path in (f"/flows/{text}", f"/flows/{text}/x", f"/flows/x/{text}", f"/flows/x/{text}/versions"):
+        response = await world.http.request("GET", raw_url(world, f"/api/v1{path}"))
+        assert response.status_code == 422, path
+        assert response.json()["code"] == "invalid_identifier"
+
+
+def raw_url(world: World, path: str) -> Any:
+    """A URL whose path is sent as it stands."""
+    return world.server.url + quote(path, safe="/%{}")
+
+
+async def test_an_unknown_path_is_a_problem(world: World) -> None:
+    for path in ("//nothing", "/nothing", "/executions/", "//api", "//api/v2/executions"):
+        response = await world.ask("GET", path)
+        assert response.status_code == 404
+        assert response.json()["code"] == "not_found"
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(world: World) -> None:
+    response = await world.ask("PATCH", "/executions")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    assert response.json()["code"] == "method_not_allowed"
+    response = await world.ask("POST", "/flows/validate/x/y")
+    assert response.status_code == 404
+
+
+async def test_options_tells_the_methods_and_allows_no_other_site(world: World) -> None:
+    response = await world.ask("OPTIONS", "/flows/validate", headers={"origin": "https://elsewhere.example"})
+    assert response.status_code == 204
+    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+async def test_head_answers_as_get_without_the_body(world: World) -> None:
+    got = await world.ask("GET", "/flows/api/quick")
+    head = await world.ask("HEAD", "/flows/api/quick")
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["etag"] == got.headers["etag"]
+    stream = await world.ask("HEAD", "/events")
+    assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream")
+
+
+async def test_a_request_id_comes_back_and_one_is_made_where_none_is_good(world: World) -> None:
+    response = await world.ask("GET", "/flows", headers={"x-request-id": "abc-1"})
+    assert response.headers["x-request-id"] == "abc-1"
+    response = await world.ask("GET", "/flows/none", headers={"x-request-id": "bad id; drop"})
+    made = response.headers["x-request-id"]
+    assert made != "bad id; drop"
+    assert response.json()["request_id"] == made
+
+
+async def test_a_trace_context_comes_back(world: World) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    response = await world.ask("GET", "/flows", headers={"traceparent": trace})
+    assert response.headers["traceparent"] == trace
+    response = await world.ask("GET", "/flows", headers={"traceparent": "00-xyz"})
+    assert "traceparent" not in response.headers
+
+
+async def test_large_answers_are_compressed_for_those_who_accept_it(world: World) -> None:
+    packed = await world.ask("GET", "//openapi.json", headers={"accept-encoding": "gzip"})
+    plain = await world.ask("GET", "//openapi.json", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.json() == plain.json()
+    small = await world.ask("GET", "//health/live", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in small.headers
+    refused = await world.ask("GET", "//openapi.json", headers={"accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in refused.headers
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30", "WyJhIiwiYiIsImMiXQ", "%00", "a" * 5_000, "W1tbW1tb"])
+async def test_a_bad_cursor_is_refused(world: World, cursor: str) -> None:
+    for path in ("/executions", "/flows", "/flows/api/quick/versions"):
+        response = await world.ask("GET", f"{path}?cursor={cursor}")
+        assert response.status_code == 400, path
+        assert response.json()["code"] == "invalid_cursor"
+
+
+async def test_a_cursor_of_another_list_is_refused(world: World) -> None:
+    for _ in range(2):
+        await world.finished("api/quick")
+    page = (await world.ask("GET", "/executions?limit=1")).json()
+    response = await world.ask("GET", f"/executions?limit=1&order=oldest&cursor={page['next']}")
+    assert response.status_code == 400
+    response = await world.ask("GET", f"/flows?cursor={page['next']}")
+    assert response.status_code == 400
+
+
+async def test_another_workspace_is_not_there(world: World) -> None:
+    response = await world.ask("GET", "/executions", headers={"perdure-workspace": "other"})
+    assert response.status_code == 404
+    assert response.json()["code"] == "workspace_not_found"
+    response = await world.ask("GET", "/executions", headers={"perdure-workspace": "default"})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/executions/../flows", "/api/v1/executions/..", "/api/v1/../health/live"])
+async def test_a_path_with_dots_leads_nowhere_else(world: World, path: str) -> None:
+    async with connection(world) as (reader, writer):
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        status = await reader.readline()
+    assert status.split()[1] in {b"404", b"422"}
+
+
+@pytest.mark.parametrize(
+    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+)
+async def test_what_is_no_http_is_refused_with_a_problem(world: World, sent: bytes) -> None:
+    async with connection(world) as (reader, writer):
+        writer.write(sent)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "malformed_request"
