@@ -1,0 +1,67 @@
+"""Errors as a person at a terminal wants them: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from perdure.cli.exits import ERROR, FAILED, OK, REFUSED, STOPPED
+from perdure.client.errors import (
+    ClientError,
+    ExecutionEndedBadly,
+    PermissionDenied,
+    ProblemError,
+    ServerUnreachable,
+    Unauthenticated,
+    WaitTimedOut,
+)
+from perdure.errors import PerdureError, Problem
+from perdure.model.states import ExecutionStatus
+
+_EXIT_OF = {
+    ExecutionStatus.COMPLETED: OK,
+    ExecutionStatus.CANCELLED: STOPPED,
+    ExecutionStatus.TIMED_OUT: STOPPED,
+    ExecutionStatus.FAILED: FAILED,
+    ExecutionStatus.ABANDONED: FAILED,
+}
+
+
+class Told(NamedTuple):
+    text: str
+    exit_code: int
+
+
+def exit_of(status: str) -> int:
+    """The exit code for an execution that ended with this status."""
+    return _EXIT_OF.get(ExecutionStatus(status), ERROR)
+
+
+def explain(error: Exception) -> Told:
+    """What to print for an error that ends a command, and the exit code."""
+    if isinstance(error, ServerUnreachable):
+        return Told(f"error: {error}\nStart a server with `perdure serve`, or name another one with --url.", ERROR)
+    if isinstance(error, Unauthenticated):
+        return Told(f"error: {error}\nGive a token with --token, PERDURE_TOKEN or PERDURE_TOKEN_FILE.", REFUSED)
+    if isinstance(error, PermissionDenied):
+        return Told(f"error: {error}", REFUSED)
+    if isinstance(error, ProblemError):
+        return Told("\n".join([f"error: {error}", *map(_one_problem, error.errors)]), ERROR)
+    if isinstance(error, WaitTimedOut):
+        hint = f"Wait on with `perdure execution wait {error.execution_id}`."
+        return Told(f"error: {error}\n{hint}", STOPPED)
+    if isinstance(error, ExecutionEndedBadly):
+        return Told(f"error: {error}", exit_of(error.status))
+    if isinstance(error, PerdureError):
+        return Told("\n".join([f"error: {error.message}", *map(_one_problem, error.problems)]), ERROR)
+    if isinstance(error, ClientError | OSError):
+        return Told(f"error: {error}", ERROR)
+    kind = type(error).__name__
+    return Told(f"error: {kind}: {error}\nThis should not happen; PERDURE_DEBUG=1 shows where it came from.", ERROR)
+
+
+def _one_problem(problem: Problem) -> str:
+    if problem.line is not None:
+        place = f"line {problem.line}, column {problem.column}: "
+    else:
+        place = f"{problem.pointer}: " if problem.pointer else f"{problem.parameter}: " if problem.parameter else ""
+    return f"  {place}{problem.code}: {problem.detail}"

@@ -1,0 +1,105 @@
+"""One execution carried out in this process, without a server: begun, or taken up where it was left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from perdure.api.frames import event
+from perdure.base.ids import id_text
+from perdure.engine.engine import Engine
+from perdure.engine.requests import StartRequest
+from perdure.engine.streams import execution_events
+from perdure.errors import CallerError, ExecutionNotFound, FlowManaged
+from perdure.flows.documents import parse_document
+from perdure.model.definition import Flow, qualified
+from perdure.model.states import ExecutionStatus
+from perdure.store.records import ExecutionRecord
+from perdure.wire.events import Event
+
+WORKSPACE = "default"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How it ended; `output` and `error` are JSON values."""
+
+    status: ExecutionStatus
+    output: Any
+    error: dict[str, Any] | None
+
+
+class Foreground:
+    """`resumed` says that an unfinished execution was taken up, rather than a new one begun."""
+
+    def __init__(self, engine: Engine, *, flow: Flow, version: int, execution_id: bytes, resumed: bool) -> None:
+        self._engine = engine
+        self._id = execution_id
+        self.flow = flow
+        self.version = version
+        self.resumed = resumed
+        self.id = id_text(execution_id)
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """Its events, as they are committed, until it has ended; meanwhile it and its children are carried out."""
+        self._engine.claim_family(self._id)
+        source = execution_events(
+            self._engine.store, self._engine.hub, workspace=WORKSPACE, execution_id=self._id, after_seq=after
+        )
+        async for batch in source:
+            for item in batch:
+                yield event(item, str(item.seq))
+
+    async def outcome(self) -> Outcome:
+        """How it stands; final once `events` has ended."""
+        record = await self._record()
+        payload = await self._engine.store.executions.payload(WORKSPACE, self._id)
+        text = None if payload is None else await self._engine.payload_text(payload.output)
+        return Outcome(
+            record.status,
+            None if text is None else msgspec.json.decode(text),
+            None if payload is None else payload.error,
+        )
+
+    async def last_seq(self) -> int:
+        return (await self._record()).last_seq
+
+    async def _record(self) -> ExecutionRecord:
+        record = await self._engine.store.executions.get(WORKSPACE, self._id)
+        if record is None:
+            raise ExecutionNotFound(f"execution {self.id} is gone")
+        return record
+
+
+async def begin(engine: Engine, *, document: bytes, media_type: str, input: Any, tags: Mapping[str, str]) -> Foreground:
+    """Put the definition, then take up the newest unfinished execution of the same version and input, or start one.
+
+    Raises InvalidFlow and MalformedDocument with every problem, InvalidInput.
+    """
+    flow_id, version = await _put(engine, document, media_type)
+    _, program = await engine.catalog.program(WORKSPACE, flow_id, version)
+    request = StartRequest(
+        workspace=WORKSPACE, flow=flow_id, version=version, input=input, tags=dict(tags), trigger_kind="cli"
+    )
+    wanted, _ = await engine.starts.build(request)
+    if wanted.input.text is not None:
+        known = await engine.store.executions.unfinished_like(WORKSPACE, flow_id, version, wanted.input.text)
+        if known is not None:
+            return Foreground(engine, flow=program.flow, version=version, execution_id=known.id, resumed=True)
+    [started] = await engine.start_executions([request])
+    if isinstance(started, CallerError):
+        raise started
+    return Foreground(engine, flow=program.flow, version=version, execution_id=started.id, resumed=False)
+
+
+async def _put(engine: Engine, document: bytes, media_type: str) -> tuple[str, int]:
+    """The flow's id and version; a flow that a folder manages stays that folder's."""
+    try:
+        flow_id, version, _ = await engine.catalog.put(WORKSPACE, document, media_type=media_type)
+    except FlowManaged:
+        named = qualified(parse_document(document, media_type=media_type).value["id"])
+        known = await engine.store.flows.get(WORKSPACE, named)
+        source = None if known is None else known.source
+        flow_id, version, _ = await engine.catalog.put(WORKSPACE, document, media_type=media_type, source=source)
+    return flow_id, version

@@ -1,0 +1,104 @@
+"""What people type for inputs, tags and times, as data."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from perdure.base.clock import SECOND, Clock, to_rfc3339
+from perdure.base.durations import parse_duration
+
+_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
+
+
+def parse_inputs(given: Sequence[str]) -> Any:
+    """The execution's input from `-i` options, later ones over earlier ones.
+
+    `key=value` (JSON where it parses, else text), `key=@file` (the file's content, read likewise), or a
+    file with a JSON object (`-` is standard input). Raises click.BadParameter.
+    """
+    merged: Any = {}
+    for text in given:
+        pair = _PAIR.fullmatch(text)
+        if pair is None:
+            whole = _document(_read(text), text)
+            if len(given) == 1:
+                return whole
+            if not isinstance(whole, dict):
+                raise _bad(f"{text} holds no JSON object, so it cannot be joined with other inputs")
+            merged |= whole
+        elif pair[2].startswith("@"):
+            merged[pair[1]] = _value(_read(pair[2][1:]))
+        else:
+            merged[pair[1]] = _value(pair[2])
+    return merged
+
+
+def parse_tags(given: Sequence[str]) -> dict[str, str]:
+    """`key=value` pairs. Raises click.BadParameter."""
+    pairs = [text.partition("=") for text in given]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise click.BadParameter(f"{key!r} is no tag; write key=value", param_hint="--tag")
+    return {key: value for key, _, value in pairs}
+
+
+def parse_moment(text: str, clock: Clock, *, ago: bool = False, option: str) -> datetime:
+    """An RFC 3339 time, or a duration from now on (`10m`; with `ago`, before now). Raises click.BadParameter."""
+    now = datetime.fromtimestamp(clock.now() / SECOND, UTC)
+    try:
+        span = timedelta(microseconds=parse_duration(text))
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            hint = f"{text!r} is neither a time like {to_rfc3339(clock.now())} nor a duration like 10m"
+            raise click.BadParameter(hint, param_hint=option) from None
+        return moment if moment.tzinfo is not None else moment.astimezone()
+    return now - span if ago else now + span
+
+
+def parse_seconds(text: str | None, *, option: str) -> float | None:
+    """A duration (`30s`, `10m`, a number of seconds) in seconds. Raises click.BadParameter."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text) / SECOND
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def _read(name: str) -> str:
+    if name == "-":
+        return sys.stdin.read()
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise _bad(f"{name!r} is neither key=value nor a file that is there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad(f"{name} cannot be read: {error}") from None
+
+
+def _document(text: str, name: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise _bad(f"{name} is not JSON: {error}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _bad(message: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint="-i")

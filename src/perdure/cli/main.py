@@ -1,0 +1,71 @@
+"""`perdure`: the command's root, and the frame that no error leaves as a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from perdure.cli.exits import INTERRUPTED, USAGE, Exit
+from perdure.cli.lazy import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    lazy={
+        "serve": ("perdure.cli.serve:serve", "Run the server until it is stopped."),
+        "demo": ("perdure.cli.demo:demo", "See a real flow run, from nothing, in a few seconds."),
+        "run": ("perdure.cli.run:run", "Run a flow file here and now, without a server."),
+        "flow": ("perdure.cli.flow:flow", "Definitions: list, show, validate, apply, delete, graph."),
+        "execution": ("perdure.cli.execution:execution", "Runs of flows: start, watch, look into, cancel."),
+        "token": ("perdure.cli.token:token", "Access: create, list, revoke tokens."),
+        "bench": ("perdure.cli.bench:bench", "Measure this machine against the budgets."),
+        "doctor": ("perdure.cli.doctor:doctor", "Check what perdure needs, and say what to do."),
+        "version": ("perdure.cli.version:version", "Print the version."),
+        "completion": ("perdure.cli.completion:completion", "Print the set-up for your shell's completion."),
+    },
+    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 cancelled or timed out, 4 not allowed, 5 the execution failed.",
+)
+@click.version_option(None, "-V", "--version", package_name="perdure", message="%(version)s")
+def root() -> None:
+    """Durable workflow executions: started once, carried to their end."""
+
+
+def main() -> NoReturn:
+    """The entry point of the console script."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(args: list[str]) -> int:
+    """Run one command; its exit code. Errors are told in one line, their traceback only with `PERDURE_DEBUG=1`."""
+    try:
+        root.main(args, prog_name="perdure", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exit as wanted:
+        return wanted.exit_code
+    except click.exceptions.Exit as wanted:
+        return wanted.exit_code
+    except SystemExit as wanted:
+        # The shell's completion ends so.
+        return int(wanted.code or 0)
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("PERDURE_DEBUG", "") not in {"", "0"}:
+            raise
+        told = import_module("perdure.cli.failures").explain(error)
+        click.echo(told.text, err=True)
+        return int(told.exit_code)
+    return 0

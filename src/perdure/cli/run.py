@@ -1,0 +1,109 @@
+"""`perdure run FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+
+from perdure.api.graphs import graph_nodes
+from perdure.cli.exits import ERROR, INTERRUPTED, Exit
+from perdure.cli.failures import exit_of
+from perdure.cli.findings import print_findings
+from perdure.cli.flow_files import FlowFile, read_flow_file
+from perdure.cli.foreground import Foreground, begin
+from perdure.cli.inputs import parse_inputs, parse_tags
+from perdure.cli.live import LineView, open_view
+from perdure.cli.output import note, print_json
+from perdure.cli.progress import Progress
+from perdure.cli.serving import ENGINE, chosen_settings, settings_options
+from perdure.errors import InvalidFlow, MalformedDocument, Problem
+from perdure.model.states import ExecutionStatus
+from perdure.server import configure_logging, local_engine
+from perdure.settings import ServerSettings
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
+              help="A value (JSON where it parses, else text), a value from a file, or the whole input as JSON.")  # fmt: skip
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the output alone, and no events.")
+@settings_options(ENGINE)
+def run(file: Path, inputs: tuple[str, ...], tags: tuple[str, ...], quiet: bool, flags: Mapping[str, Any]) -> None:
+    """Run the flow in FILE here and now, on the local store, and print its output as JSON.
+
+    It is as durable as on a server: after Ctrl-C, a crash or kill -9 the same command goes on where it was (with the
+    newest unfinished execution of the same definition and input), and touches no other execution. Python nodes find
+    their modules beside FILE.
+    """
+    settings = chosen_settings(flags)
+    if "log_level" not in flags and "PERDURE_LOG_LEVEL" not in os.environ:
+        settings = msgspec.structs.replace(settings, log_level="warning")
+    configure_logging(settings)
+    flow_file = read_flow_file(file)
+    given = parse_inputs(inputs)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(flow_file, settings, given, parse_tags(tags), quiet=quiet))
+    if code:
+        raise Exit(code)
+
+
+async def _run(file: FlowFile, settings: ServerSettings, given: Any, tags: dict[str, str], *, quiet: bool) -> int:
+    main = asyncio.current_task()
+    assert main is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
+    try:
+        async with local_engine(settings, module_folders=[Path(file.path).parent.absolute()]) as engine:
+            try:
+                foreground = await begin(engine, document=file.data, media_type=file.media_type, input=given, tags=tags)
+                await _show(foreground, quiet=quiet)
+            except (InvalidFlow, MalformedDocument) as error:
+                problems = error.problems or (Problem(error.code, error.message),)
+                print_findings(file.path, problems, file.text, err=True)
+                return ERROR
+            except asyncio.CancelledError:
+                note("\nStopping: what runs may end, the rest is kept. Ctrl-C again stops at once.")
+                raise
+            outcome = await foreground.outcome()
+    except asyncio.CancelledError:
+        note(f"Stopped. Go on with: {shlex.join(['perdure', *sys.argv[1:]])}")
+        return INTERRUPTED
+    if outcome.status is ExecutionStatus.COMPLETED:
+        print_json(outcome.output)
+    elif outcome.error is not None:
+        place = f" in {outcome.error['node']}" if outcome.error.get("node") else ""
+        note(f"{outcome.status}{place}: {outcome.error['code']}: {outcome.error['message']}")
+        if outcome.error.get("stack"):
+            note(outcome.error["stack"].rstrip())
+    else:
+        note(str(outcome.status))
+    return exit_of(outcome.status)
+
+
+async def _show(foreground: Foreground, *, quiet: bool) -> None:
+    """Follow it to its end on stderr; what happened before it was taken up is not told again."""
+    seen = await foreground.last_seq() if foreground.resumed else 0
+    progress = Progress(graph_nodes(foreground.flow))
+    if quiet:
+        async for _ in foreground.events(after=seen):
+            pass
+        return
+    title = f"{foreground.flow.id} version {foreground.version}  {foreground.id}"
+    with open_view(progress, title=title, stream=sys.stderr) as view:
+        if isinstance(view, LineView):
+            note(f"{'going on with' if foreground.resumed else 'running'} {title}")
+        async for event in foreground.events():
+            if event.seq <= seen:
+                progress.add(event)
+            else:
+                view.show(event)

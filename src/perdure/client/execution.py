@@ -1,0 +1,162 @@
+"""One execution: wait for it, follow it, look into it, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from perdure.client.errors import ExecutionEndedBadly, WaitTimedOut
+from perdure.client.paging import all_pages
+from perdure.client.streams import OnReconnect, event_messages, execution_events
+from perdure.client.transport import Params, Transport
+from perdure.wire.artifacts import Artifact, ArtifactList
+from perdure.wire.events import Event, EventList, LogLine, LogList
+from perdure.wire.executions import CancelExecution, Execution, Explanation
+from perdure.wire.nodes import ExecutionGraph, NodeRun, NodeRunList
+
+COMPLETED = "completed"
+TERMINAL = frozenset({COMPLETED, "failed", "cancelled", "timed_out", "abandoned"})
+TERMINAL_EVENTS = tuple(f"execution.{status}" for status in sorted(TERMINAL))
+
+
+class AsyncExecutionHandle:
+    """One execution with the calls that concern it."""
+
+    def __init__(self, transport: Transport, record: Execution) -> None:
+        self._transport = transport
+        self._path = f"/executions/{record.id}"
+        self._record = record
+
+    @property
+    def record(self) -> Execution:
+        """The execution as the server last told of it."""
+        return self._record
+
+    @property
+    def id(self) -> str:
+        """Its public id."""
+        return self.record.id
+
+    @property
+    def status(self) -> str:
+        """The status last seen; `refresh` asks again."""
+        return self.record.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status last seen is a terminal one."""
+        return self.record.status in TERMINAL
+
+    async def refresh(self, *, include: Sequence[str] = ()) -> Execution:
+        """Ask the server how it stands; `include` may name nodes, waits, artifacts, config."""
+        params: Params = {"include": ",".join(include) or None}
+        self._record = await self._transport.call("GET", self._path, Execution, params=params)
+        return self.record
+
+    async def wait(self, timeout: float | None = None) -> Execution:
+        """Return when it has ended, however it ended. Raises WaitTimedOut after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.ended:
+                    # The end alone is waited for; what came before it is nothing to this call.
+                    async for _ in self.events(types=TERMINAL_EVENTS):
+                        break
+                    await self.refresh()
+        except TimeoutError:
+            raise WaitTimedOut(self.id, status=self.status, timeout_s=timeout or 0.0) from None
+        return self.record
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for its end; its output. Raises ExecutionEndedBadly unless it completed, WaitTimedOut."""
+        record = await self.wait(timeout)
+        if record.status != COMPLETED:
+            error = {"code": record.error.code, "message": record.error.message} if record.error else None
+            raise ExecutionEndedBadly(record.id, status=record.status, error=error)
+        return record.output
+
+    async def events(
+        self, *, after: int = 0, types: Sequence[str] = (), on_reconnect: OnReconnect | None = None
+    ) -> AsyncIterator[Event]:
+        """Its events behind number `after` as they happen, without gap or double, until it has ended.
+
+        A broken connection is taken up again; `on_reconnect` is told each time.
+        """
+        stream = execution_events(self._transport, self.id, after=after, types=tuple(types), on_reconnect=on_reconnect)
+        async for event in stream:
+            yield event
+
+    async def past_events(self, *, after: int = 0, types: Sequence[str] = ()) -> AsyncIterator[Event]:
+        """Its events behind number `after` up to now."""
+        pages = all_pages(
+            self._transport,
+            f"{self._path}/events",
+            EventList,
+            params={"types": ",".join(types) or None},
+            limit=None,
+            cursor_name="after",
+            cursor=str(after),
+        )
+        async for event in pages:
+            yield event
+
+    async def logs(
+        self,
+        *,
+        follow: bool = False,
+        since: str | None = None,
+        level: str | None = None,
+        node: str | None = None,
+        on_reconnect: OnReconnect | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """What its nodes printed and logged, in order; with `follow` until it has ended.
+
+        Args:
+            since: an RFC 3339 time, or how long ago (`10m`).
+            level: the lowest level to tell: debug, info, warning, error.
+        """
+        params: dict[str, str | None] = {"since": since, "level": level, "node": node}
+        if not follow:
+            pages = all_pages(
+                self._transport, f"{self._path}/logs", LogList, params=params, limit=None, cursor_name="after"
+            )
+            async for line in pages:
+                yield line
+            return
+        messages = event_messages(
+            self._transport,
+            f"{self._path}/logs",
+            LogLine,
+            params={**params, "follow": True},
+            cursor=None,
+            on_reconnect=on_reconnect,
+        )
+        async for _, line in messages:
+            yield line
+
+    async def cancel(self, *, reason: str | None = None, force: bool = False) -> Execution:
+        """Ask it to end; `force` gives running attempts no grace. Raises ExecutionEnded when it has ended already."""
+        request = CancelExecution(reason=reason, force=force)
+        self._record = await self._transport.call("POST", f"{self._path}/cancel", Execution, body=request)
+        return self.record
+
+    async def nodes(self, *, node: str | None = None, limit: int | None = None) -> AsyncIterator[NodeRun]:
+        """Its node runs, or those of one node."""
+        path = f"{self._path}/nodes" + (f"/{node}" if node else "")
+        async for run in all_pages(self._transport, path, NodeRunList, params={}, limit=limit):
+            yield run
+
+    async def graph(self) -> ExecutionGraph:
+        """The graph of its flow version, each node with how its runs stand."""
+        return await self._transport.call("GET", f"{self._path}/dag", ExecutionGraph)
+
+    async def why(self) -> Explanation:
+        """Exactly what it is waiting for, or who holds it up."""
+        return await self._transport.call("GET", f"{self._path}/why", Explanation)
+
+    async def artifacts(self) -> AsyncIterator[Artifact]:
+        """The files that its nodes published."""
+        async for artifact in all_pages(
+            self._transport, f"{self._path}/artifacts", ArtifactList, params={}, limit=None
+        ):
+            yield artifact

@@ -1,0 +1,219 @@
+"""The commands against a real server: data on stdout, the rest on stderr, exit codes as promised."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Command, Printed
+from tests.served import Served
+
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def started(command: Command, flow: str, *options: str) -> str:
+    done = command("execution", "start", flow, "-o", "name", *options)
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+def test_start_prints_the_execution_and_how_to_follow_it(command: Command) -> None:
+    done = command("execution", "start", "tests/greet")
+    assert done.code == 0
+    assert re.match(rf"id: +{UUID}\nflow: +tests/greet version 1\n", done.out)
+    assert "perdure execution watch" in done.err
+
+
+def test_start_and_wait_prints_the_end_on_stdout_and_the_events_on_stderr(command: Command) -> None:
+    done = command("execution", "start", "tests/greet", "-i", "name=you", "--wait", "-o", "json")
+    assert done.code == 0
+    execution = json.loads(done.out)
+    assert (execution["status"], execution["output"]) == ("completed", "hello you\n")
+    assert execution["trigger"]["kind"] == "cli"
+    assert "| hello you" in done.err
+
+
+@pytest.mark.parametrize(("how", "code", "status"), [("fail", 5, "failed"), ("late", 3, "timed_out")])
+def test_an_execution_s_end_is_the_exit_code(command: Command, how: str, code: int, status: str) -> None:
+    done = command(
+        "execution", "start", "tests/endings", "-i", f"how={how}", "--timeout", "300ms", "--wait", "-o", "json"
+    )
+    assert (done.code, json.loads(done.out)["status"]) == (code, status)
+
+
+def test_tags_keys_priorities_and_delays_arrive(command: Command) -> None:
+    options = ["--tag", "team=web", "--idempotency-key", "k1", "--priority", "7", "--start-at", "1h", "-o", "json"]
+    first = json.loads(command("execution", "start", "tests/greet", *options[:-4], "-o", "json").out)
+    again = json.loads(command("execution", "start", "tests/greet", *options[:-4], "-o", "json").out)
+    assert first["id"] == again["id"]
+    assert (first["tags"], first["priority"], first["idempotency_key"]) == ({"team": "web"}, 7, "k1")
+    later = json.loads(command("execution", "start", "tests/greet", "--start-at", "1h", "-o", "json").out)
+    assert (later["status"], later["reason"]) == ("pending", "start_at")
+    why = command("execution", "why", later["id"])
+    assert "It starts at" in why.out
+    assert command("execution", "cancel", later["id"]).out.split() == [later["id"], "cancelled"]
+
+
+def test_a_bad_input_tells_everything_that_is_wrong(command: Command) -> None:
+    done = command("execution", "start", "tests/greet", "-i", "name=1")
+    assert (done.code, done.out) == (1, "")
+    assert "/name" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_flow_that_is_not_there_names_one_that_is(command: Command) -> None:
+    done = command("execution", "start", "greet")
+    assert done.code == 1
+    assert "tests/greet" in done.err
+
+
+def test_lists_come_in_every_format(command: Command) -> None:
+    ids = [started(command, "tests/greet", "--tag", "list=me") for _ in range(3)]
+    newest_first = ids[::-1]
+    options = ["execution", "list", "--tag", "list=me"]
+    assert command(*options, "-o", "name").lines == newest_first
+    assert [entry["id"] for entry in json.loads(command(*options, "-o", "json").out)] == newest_first
+    assert [json.loads(line)["id"] for line in command(*options, "-o", "jsonl").lines] == newest_first
+    assert [entry["id"] for entry in yaml.safe_load(command(*options, "-o", "yaml").out)] == newest_first
+    table = command(*options)
+    assert table.lines[0].split() == ["ID", "FLOW", "STATUS", "AGE", "TOOK", "REASON"]
+    assert [line.split()[0] for line in table.lines[1:]] == newest_first
+    assert command(*options, "--limit", "1", "-o", "name").lines == newest_first[:1]
+    none = command(*options, "--after", "1h", "--status", "failed", "-o", "name")
+    assert (none.code, none.out) == (0, "")
+
+
+def test_one_execution_from_all_sides(command: Command) -> None:
+    id = started(command, "tests/greet")
+    assert command("execution", "wait", id, "-o", "name").out.strip() == id
+    shown = command("execution", "show", id)
+    assert "output:" in shown.out
+    assert re.search(r"^greet +shell +completed +1 +1$", shown.out, re.MULTILINE)
+    nodes = json.loads(command("execution", "nodes", id, "-o", "json").out)
+    assert [(run["node"], run["status"]) for run in nodes] == [("greet", "completed"), ("write", "completed")]
+    assert command("execution", "nodes", id, "--status", "failed", "-o", "json").out.strip() == "[]"
+    assert "ended: completed" in command("execution", "why", id).out
+
+
+def test_logs_and_events(command: Command) -> None:
+    id = started(command, "tests/greet")
+    command("execution", "wait", id)
+    logs = command("execution", "logs", id)
+    assert sorted(line.split("| ")[1] for line in logs.lines) == ["hello world", "warning: beware"]
+    lines = [json.loads(line) for line in command("execution", "logs", "-f", id, "-o", "jsonl").lines]
+    assert {line["stream"] for line in lines} == {"stdout", "stderr"}
+    assert command("execution", "logs", id, "--node", "write").out == ""
+    events = [json.loads(line) for line in command("execution", "events", id, "-o", "jsonl").lines]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    followed = [
+        json.loads(line) for line in command("execution", "events", "-f", "--after", "2", id, "-o", "jsonl").lines
+    ]
+    assert followed == events[2:]
+    failed = command("execution", "events", id, "--type", "execution.completed")
+    assert len(failed.lines) == 1
+
+
+def test_watch_follows_to_the_end_and_exits_as_it_ended(command: Command) -> None:
+    done = command("execution", "watch", started(command, "tests/endings", "-i", "how=fail"))
+    assert done.code == 5
+    assert re.search(r"fail +failed", done.out)
+    assert "perdure execution show" in done.err
+
+
+def test_the_newest_execution_is_a_dash(command: Command) -> None:
+    id = started(command, "tests/greet")
+    assert command("execution", "show", "-", "-o", "name").out.strip() == id
+
+
+def test_artifacts_are_listed_printed_and_fetched(command: Command, nowhere: Path) -> None:
+    id = started(command, "tests/greet")
+    command("execution", "wait", id)
+    assert [entry["name"] for entry in json.loads(command("execution", "artifacts", id, "-o", "json").out)] == [
+        "hi.txt"
+    ]
+    assert command("execution", "artifacts", id, "--cat", "hi.txt").out == "hi"
+    assert command("execution", "artifacts", id, "--fetch", "got").out.strip() == os.path.join("got", "hi.txt")
+    assert (nowhere / "got" / "hi.txt").read_text() == "hi"
+    missing = command("execution", "artifacts", id, "--cat", "ho.txt")
+    assert missing.code == 2
+    assert "hi.txt" in missing.err
+
+
+def test_waiting_ends_in_time(command: Command) -> None:
+    id = started(command, "tests/endings", "-i", "how=wait")
+    done = command("execution", "wait", id, "--timeout", "100ms")
+    assert (done.code, done.out) == (3, "")
+    assert f"perdure execution wait {id}" in done.err
+    cancelled = command("execution", "cancel", id, "--reason", "enough", "--wait")
+    assert cancelled.out.split() == [id, "cancelled"]
+    assert command("execution", "wait", id).code == 3
+    again = command("execution", "cancel", id)
+    assert again.code == 1
+    assert id in again.err
+
+
+def test_flows_come_and_go(command: Command, nowhere: Path) -> None:
+    file = nowhere / "job.yaml"
+    file.write_text("id: tests/job\nnodes:\n  a: {sleep: 1ms}\n  b: {sleep: 1ms, needs: [a]}\n")
+    assert json.loads(command("flow", "apply", "job.yaml", "-o", "json").out) == [
+        {"flow": "tests/job", "version": 1, "change": "created", "path": "job.yaml"}
+    ]
+    assert json.loads(command("flow", "apply", "job.yaml", "-o", "json").out)[0]["change"] == "unchanged"
+    file.write_text(file.read_text() + "description: Changed.\n")
+    assert json.loads(command("flow", "apply", "job.yaml", "-o", "json").out)[0]["version"] == 2
+    assert "tests/job" in command("flow", "list", "--namespace", "tests", "-o", "name").lines
+    assert yaml.safe_load(command("flow", "show", "tests/job", "--version", "1", "-o", "yaml").out)["number"] == 1
+    assert "description: Changed." in command("flow", "show", "tests/job").out
+    assert command("flow", "graph", "tests/job").lines == ["● a    sleep", "└─▶ b  sleep  ◀ a"]
+    assert "a --> b" in command("flow", "graph", "tests/job", "--format", "mermaid").out
+    assert command("flow", "delete", "tests/job").out.split() == ["tests/job", "deleted"]
+    assert command("flow", "show", "tests/job").code == 1
+
+
+def test_a_flow_that_a_folder_manages_cannot_be_applied(command: Command, nowhere: Path) -> None:
+    (nowhere / "greet.yaml").write_text("id: tests/greet\nnodes:\n  a: {sleep: 1ms}\n")
+    done = command("flow", "apply", "greet.yaml")
+    assert done.code == 1
+    assert "greet.yaml: flow_managed" in done.err
+
+
+def test_broken_files_are_not_applied_and_all_is_told(command: Command, nowhere: Path) -> None:
+    (nowhere / "bad.yaml").write_text("id: tests/bad\nnodes:\n  a: {slep: 1ms}\n  b: {sleep: 1ms, needs: [c]}\n")
+    (nowhere / "good.yaml").write_text("id: tests/good\nnodes:\n  a: {sleep: 1ms}\n")
+    done = command("flow", "apply", ".", "-o", "name")
+    assert (done.code, done.lines) == (1, ["tests/good"])
+    assert re.search(r"bad.yaml:3:\d+: ", done.err)
+    assert re.search(r"bad.yaml:4:\d+: ", done.err)
+
+
+def test_doctor_is_well(command: Command, served: Served) -> None:
+    done = command("doctor", "-o", "json")
+    assert done.code == 0, done.out
+    states = {finding["check"]: finding["state"] for finding in json.loads(done.out)}
+    assert states["server"] == "ok"
+    assert "fail" not in states.values()
+    assert served.url in command("doctor").out
+
+
+def test_shell_completion_offers_live_names(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = started(command, "tests/greet")
+
+    def offered(words: str, count: int) -> Printed:
+        monkeypatch.setenv("_PERDURE_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(count))
+        return command()
+
+    assert "plain,tests/greet" in offered("perdure execution start te", 3).lines
+    assert f"plain,{id}" in offered(f"perdure execution show {id[:13]}", 3).lines
+    assert "plain,execution" in offered("perdure exe", 1).lines
+
+
+def test_following_costs_no_more_than_it_must(command: Command) -> None:
+    began = time.monotonic()
+    assert command("execution", "start", "tests/greet", "--wait").code == 0
+    assert time.monotonic() - began < 5

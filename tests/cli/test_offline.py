@@ -1,0 +1,139 @@
+"""What the command does without a server: help, files, usage, and clear words."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.served import clean_environ, perdure
+
+BROKEN = """id: tests/broken
+nodes:
+  first: {shell: 'true'}
+  second: {shell: 'true', nedes: [first]}
+"""
+
+
+def test_a_server_that_is_not_there_is_one_clear_sentence(offline: Command) -> None:
+    done = offline("execution", "list", "--url", "http://127.0.0.1:9")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[0].startswith("error: no answer from http://127.0.0.1:9")
+    assert "perdure serve" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["exection"], "Did you mean 'execution'"),
+        (["execution", "strat"], "Did you mean 'start'"),
+        (["execution", "start"], "Missing argument"),
+        (["execution", "list", "--status", "done"], "'done' is not one of"),
+        (["flow", "validate"], "Missing argument"),
+        (["flow", "validate", "nowhere.yaml"], "nowhere.yaml"),
+        (["run", "nowhere.yaml"], "nowhere.yaml"),
+        (["execution", "start", "x", "--start-at", "soon"], "neither a time"),
+        (["execution", "list", "--url", "localhost:8000"], "no URL"),
+    ],
+)
+def test_wrong_usage_is_told_with_what_is_right(offline: Command, args: list[str], told: str) -> None:
+    done = offline(*args)
+    assert done.code in {1, 2}
+    assert done.out == ""
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+def test_every_command_has_its_help(offline: Command) -> None:
+    for args in (
+        [],
+        ["flow"],
+        ["execution"],
+        ["token"],
+        ["serve"],
+        ["run"],
+        ["execution", "start"],
+        ["doctor"],
+        ["bench"],
+    ):
+        done = offline(*args, "--help")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith("Usage: perdure")
+
+
+def test_the_help_is_there_at_once(nowhere: Path) -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run(perdure("--help"), check=True, stdout=subprocess.DEVNULL, env=clean_environ(nowhere))
+        return time.perf_counter() - began
+
+    def bare() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import click"], check=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < min(bare() for _ in range(5)) + 0.1
+
+
+def test_the_help_loads_no_more_than_it_needs(nowhere: Path) -> None:
+    program = "import sys; from perdure.cli.main import call; call(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=nowhere)
+    assert not {"httpx2", "rich", "asyncio", "msgspec", "yaml", "starlette"} & set(done.stderr.split())
+
+
+def test_validate_needs_no_server_and_points_at_the_place(offline: Command, nowhere: Path) -> None:
+    (nowhere / "broken.yaml").write_text(BROKEN)
+    done = offline("flow", "validate", "broken.yaml")
+    assert done.code == 1
+    assert done.lines[0].startswith("broken.yaml:4:27: unknown_field: ")
+    assert "'needs'" in done.lines[0]
+    assert done.err == "1 file, 1 with problems\n"
+
+
+def test_validate_of_a_good_file_prints_nothing(offline: Command, nowhere: Path) -> None:
+    (nowhere / "good.yaml").write_text(BROKEN.replace("nedes", "needs"))
+    done = offline("flow", "validate", ".")
+    assert (done.code, done.out, done.err) == (0, "", "1 file, no problems\n")
+
+
+def test_version_and_completion(offline: Command) -> None:
+    assert offline("version").out.startswith("perdure ")
+    assert offline("--version").out.count(".") == 2
+    assert "_PERDURE_COMPLETE" in offline("completion", "zsh").out
+
+
+def test_a_profile_that_is_not_there_is_named(offline: Command) -> None:
+    done = offline("execution", "list", "--profile", "prod")
+    assert done.code == 1
+    assert "no profile 'prod'" in done.err
+
+
+def test_a_reader_that_goes_away_disturbs_nobody(nowhere: Path) -> None:
+    line = " ".join(perdure("execution", "start", "--help"))
+    done = subprocess.run(
+        ["bash", "-c", f"{line} | true; {line} >&-; exit 0"],
+        capture_output=True,
+        text=True,
+        env=clean_environ(nowhere),
+        check=True,
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unexpected_error_is_one_line_and_how_to_see_more(nowhere: Path) -> None:
+    program = (
+        "import sys, perdure.cli.version as v; from perdure.cli.main import call\n"
+        "def broken(): raise ZeroDivisionError('oh')\n"
+        "v.version.callback = broken\n"
+        "sys.exit(call(['version']))"
+    )
+    environ = clean_environ(nowhere)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: ZeroDivisionError: oh"
+    assert "PERDURE_DEBUG=1" in done.stderr
+    environ["PERDURE_DEBUG"] = "1"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False)
+    assert "Traceback" in done.stderr

@@ -1,0 +1,211 @@
+"""The client against a real server: every resource, through both faces."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perdure.client import AsyncClient, Client
+from perdure.client.errors import (
+    ConcurrencyLimitReached,
+    Conflict,
+    ExecutionEnded,
+    ExecutionEndedBadly,
+    ExecutionNotFound,
+    FlowNotFound,
+    IdempotencyConflict,
+    InvalidFlow,
+    InvalidInput,
+    PermissionDenied,
+    Unauthenticated,
+    WaitTimedOut,
+)
+from perdure.server import Server, ServerSettings
+from perdure.wire.executions import StartExecution
+
+GREET = """
+id: greet
+input: {name: {type: string}}
+nodes:
+  greet: {shell: 'echo "hello $NAME"; printf hi > "$PERDURE_ARTIFACTS/hi.txt"', env: {NAME: "${input.name}"}}
+output: ${nodes.greet.output.stdout}
+"""
+LONG = """
+id: ops/long
+concurrency: {limit: 1, on_limit: reject}
+nodes:
+  wait: {sleep: 1h}
+"""
+FAILING = """
+id: failing
+nodes:
+  no: {fail: {message: not today}}
+"""
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with Server(ServerSettings(home=tmp_path / "home", port=0)) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.url) as client:
+        for id, document in (("greet", GREET), ("ops/long", LONG), ("failing", FAILING)):
+            await client.flows.put(id, document)
+        yield client
+
+
+async def test_an_execution_from_its_start_to_its_result(client: AsyncClient) -> None:
+    execution = await client.executions.start("greet", input={"name": "you"}, tags={"a": "b"})
+    assert await execution.result(timeout=20) == "hello you\n"
+    assert execution.ended
+    assert execution.record.tags == {"a": "b"}
+    events = [event async for event in execution.events()]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].type == "execution.completed"
+    assert [event async for event in execution.events(after=3)] == events[3:]
+    assert [event async for event in execution.past_events(after=3)] == events[3:]
+    assert [line.message async for line in execution.logs()] == ["hello you"]
+    assert [line.message async for line in execution.logs(follow=True)] == ["hello you"]
+    assert [(run.node, run.status) async for run in execution.nodes()] == [("greet", "completed")]
+    [artifact] = [found async for found in execution.artifacts()]
+    assert await client.artifacts.read(artifact.id) == b"hi"
+    assert b"".join([chunk async for chunk in client.artifacts.chunks(artifact.id)]) == b"hi"
+    assert (await execution.graph()).nodes[0].status == "completed"
+    assert (await execution.why()).summary == "It has ended: completed."
+
+
+async def test_the_server_may_hold_the_answer_back_until_the_end(client: AsyncClient) -> None:
+    execution = await client.executions.start("greet", input={"name": "you"}, wait_s=20)
+    assert execution.status == "completed"
+
+
+async def test_bad_ends_are_errors_of_their_own(client: AsyncClient) -> None:
+    execution = await client.executions.start("failing")
+    with pytest.raises(ExecutionEndedBadly, match="not today") as bad:
+        await execution.result(timeout=20)
+    assert bad.value.status == "failed"
+    assert (await execution.wait()).status == "failed", "waiting alone judges nothing"
+
+
+async def test_a_wait_ends_in_time_and_a_cancelled_execution_at_once(client: AsyncClient) -> None:
+    execution = await client.executions.start("ops/long")
+    with pytest.raises(WaitTimedOut) as late:
+        await execution.wait(0.05)
+    assert late.value.execution_id == execution.id
+    with pytest.raises(ConcurrencyLimitReached):
+        await client.executions.start("ops/long")
+    await execution.cancel(reason="enough")
+    assert (await execution.wait(20)).status == "cancelled"
+    with pytest.raises(ExecutionEnded):
+        await execution.cancel()
+
+
+async def test_what_is_wrong_has_its_class_and_its_place(client: AsyncClient) -> None:
+    with pytest.raises(FlowNotFound):
+        await client.executions.start("nothing")
+    with pytest.raises(InvalidInput) as refused:
+        await client.executions.start("greet", input={"name": 1})
+    assert [problem.pointer for problem in refused.value.errors] == ["/input/name"]
+    with pytest.raises(ExecutionNotFound):
+        await client.executions.get("01936b1e-5f3a-7c2d-9b1a-0c6a8f3e2d71")
+    with pytest.raises(InvalidFlow) as broken:
+        await client.flows.put("x", "id: x\nnodes:\n  a: {slep: 1s}\n")
+    assert [problem.line for problem in broken.value.errors] == [3]
+
+
+async def test_the_same_key_gives_the_same_execution(client: AsyncClient) -> None:
+    first = await client.executions.start("greet", input={"name": "a"}, idempotency_key="k")
+    again = await client.executions.start("greet", input={"name": "a"}, idempotency_key="k")
+    assert first.id == again.id
+    with pytest.raises(IdempotencyConflict):
+        await client.executions.start("greet", input={"name": "b"}, idempotency_key="k")
+
+
+async def test_lists_fetch_their_pages_by_themselves(client: AsyncClient) -> None:
+    requests = [StartExecution(flow="greet", input={"name": str(n)}, tags={"batch": "1"}) for n in range(600)]
+    later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251
+    for request in requests:
+        request.start_at = later
+    started = await client.executions.start_batch(requests)
+    ids = [execution.id for execution in started]
+    assert [found.id async for found in client.executions.list(tags={"batch": "1"})] == ids[::-1]
+    assert [
+        found.id async for found in client.executions.list(tags={"batch": "1"}, oldest_first=True, limit=300)
+    ] == ids[:300]
+    assert [found.id async for found in client.executions.list(status=["pending"], flow="greet", limit=3)] == ids[
+        :-4:-1
+    ]
+    assert [found.id async for found in client.executions.list(status=["failed"])] == []
+    stats = await client.executions.stats(group_by=["flow", "status"])
+    assert {"flow": "default/greet", "status": "pending", "count": 600} in stats.data
+
+
+async def test_flows(client: AsyncClient) -> None:
+    assert [flow.id async for flow in client.flows.list()] == ["default/failing", "default/greet", "ops/long"]
+    await client.flows.put("greet", GREET + "description: Changed.\n")
+    assert [version.number async for version in client.flows.versions("greet")] == [2, 1]
+    assert (await client.flows.version("greet", 1)).source_text == GREET
+    assert (await client.flows.get("greet")).description == "Changed."
+    assert [node.id for node in (await client.flows.graph("greet")).nodes] == ["greet"]
+    assert (await client.flows.validate(GREET)).valid
+    assert not (await client.flows.validate("id: 1")).valid
+    await client.flows.delete("failing")
+    with pytest.raises(FlowNotFound):
+        await client.flows.get("failing")
+    execution = await client.executions.start("ops/long")
+    with pytest.raises(Conflict):
+        await client.flows.delete("ops/long")
+    await execution.cancel()
+
+
+async def test_tokens_open_what_they_may(client: AsyncClient, server: Server) -> None:
+    admin = await client.tokens.create("admin")
+    with pytest.raises(Unauthenticated):
+        await client.tokens.list()
+    async with AsyncClient(server.url, token=admin.secret) as owner:
+        viewer = await owner.tokens.create("viewer", role="viewer")
+        async with AsyncClient(server.url, token=viewer.secret) as reader:
+            assert [flow.id async for flow in reader.flows.list(limit=1)] == ["default/failing"]
+            with pytest.raises(PermissionDenied):
+                await reader.executions.start("greet")
+            await owner.tokens.revoke(viewer.id)
+            with pytest.raises(Unauthenticated):
+                await reader.system.info()
+        assert [token.name for token in await owner.tokens.list()] == ["admin", "viewer"]
+
+
+async def test_the_system_tells_of_itself(client: AsyncClient) -> None:
+    assert (await client.system.ready()).status == "ok"
+    assert (await client.system.info()).open
+    assert len(await client.system.workers()) == 1
+    assert (await client.system.openapi())["openapi"].startswith("3.1")
+
+
+async def test_the_feed_tells_of_all_executions(client: AsyncClient) -> None:
+    await (await client.executions.start("greet", input={"name": "a"})).wait(20)
+    seen = []
+    async for event in client.system.events(cursor="start"):
+        seen.append(event.type)
+        if event.type == "execution.completed":
+            break
+    assert seen[0] == "execution.created"
+
+
+async def test_the_sync_client_does_the_same(client: AsyncClient, server: Server) -> None:
+    def use() -> list[str]:
+        with Client(server.url) as sync:
+            execution = sync.executions.start("greet", input={"name": "sync"})
+            lines = [line.message for line in execution.logs(follow=True)]
+            assert execution.result(timeout=20) == "hello sync\n"
+            assert [found.id for found in sync.executions.list(limit=1)] == [execution.id]
+            with pytest.raises(FlowNotFound):
+                sync.executions.start("nothing")
+            return lines
+
+    # The server lives on this loop, so the sync client has to wait for it from another thread.
+    assert await asyncio.to_thread(use) == ["hello sync"]
