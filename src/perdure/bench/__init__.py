@@ -1,0 +1,1 @@
+"""`perdure bench`: the budgets of the design, measured beside the raw limits of the machine."""

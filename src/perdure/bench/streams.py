@@ -1,0 +1,192 @@
+"""From an event's commit to the readers of event streams: one reader, and a thousand."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import msgspec
+
+from perdure.base.ids import id_bytes, id_text
+from perdure.bench import budgets, flows
+from perdure.bench.embedded import WORKSPACE, Embedded, embedded
+from perdure.bench.figures import BenchFailed, Figure, RawLimit, Spread, Unit, spread
+from perdure.bench.watchers import Task, Watched
+from perdure.bench.workbench import Workbench
+from perdure.engine.hub import Hub
+from perdure.model.event import EventChunk
+
+_EVENTS_PER_STEP = 2
+_EVENTS_PER_SECOND = 10
+_HELD = 0.95
+_STEP_MS = 1_000 * _EVENTS_PER_STEP // _EVENTS_PER_SECOND
+_QUICK_STEP_MS = 10
+_ENDS_WITHIN_S = 60.0
+
+
+class Commits:
+    """When each event was committed: the moment at which the recorder tells the hub, before any reader hears of it."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.at_us: dict[tuple[bytes, int], int] = {}
+        self._publish = hub.publish
+        hub.publish = self._note  # type: ignore[method-assign]
+
+    def _note(self, chunks: Iterable[EventChunk]) -> None:
+        now = time.monotonic_ns() // 1000
+        for chunk in chunks:
+            for seq in range(chunk.first_seq, chunk.last_seq + 1):
+                self.at_us[chunk.execution_id, seq] = now
+        self._publish(chunks)
+
+
+class Crowd:
+    """The process of readers."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def open(self, task: Task) -> None:
+        """Return when every stream is open."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(task) + b"\n")
+        self._process.stdin.close()
+        if await self._process.stdout.readline() != b"open\n":
+            raise BenchFailed("the readers could not open their streams")
+
+    async def ended(self) -> list[Watched]:
+        """What all readers got, when their streams have ended."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                said = await self._process.stdout.read()
+        except TimeoutError:
+            raise BenchFailed("event streams did not end with their executions") from None
+        try:
+            return msgspec.json.decode(said, type=list[Watched])
+        except msgspec.DecodeError:
+            raise BenchFailed("the process of the readers ended before their streams did") from None
+
+
+@asynccontextmanager
+async def crowd() -> AsyncIterator[Crowd]:
+    """A process of readers; it is gone afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "perdure.bench.watchers", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Crowd(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def one_reader(bench: Workbench) -> list[Figure]:
+    """One execution, quick steps, one reader in another process."""
+    found = await _measure(
+        bench, executions=1, readers=1, steps=bench.sizes.event_rounds, every_ms=_QUICK_STEP_MS, window_s=math.inf
+    )
+    return [
+        Figure(
+            name="event commit → SSE client, p50",
+            unit=Unit.MILLISECONDS,
+            value=found.p50,
+            budget=budgets.EVENT_LATENCY_MS,
+            raw=RawLimit("one bare HTTP request, p50", await _bare_ms(bench)),
+            note=f"one reader, {found.count} events",
+            details={"p99_ms": found.p99, "max_ms": found.max},
+        )
+    ]
+
+
+async def many_readers(bench: Workbench) -> list[Figure]:
+    """All of them get ten events per second, and every one of them."""
+    sizes = bench.sizes
+    steps = math.ceil((sizes.opening_s + sizes.stream_s) * 1000 / _STEP_MS)
+    readers = sizes.subscribers // sizes.streamed_executions
+    found = await _measure(
+        bench,
+        executions=sizes.streamed_executions,
+        readers=readers,
+        steps=steps,
+        every_ms=_STEP_MS,
+        window_s=sizes.stream_s,
+    )
+    subscribers = readers * sizes.streamed_executions
+    rate = found.count / subscribers / sizes.stream_s
+    held = "held" if rate >= _HELD * _EVENTS_PER_SECOND else "not held"
+    return [
+        Figure(
+            name="event commit → SSE clients, p50",
+            unit=Unit.MILLISECONDS,
+            value=found.p50,
+            budget=budgets.EVENT_LATENCY_MS,
+            raw=RawLimit("one bare HTTP request, p50", await _bare_ms(bench)),
+            note=f"{subscribers:,} subscribers at {rate:.1f} of {_EVENTS_PER_SECOND} events/s each ({held}), none lost",
+            details={
+                "p99_ms": found.p99,
+                "max_ms": found.max,
+                "deliveries": found.count,
+                "events_per_s_each": rate,
+                "executions": sizes.streamed_executions,
+            },
+        )
+    ]
+
+
+async def _bare_ms(bench: Workbench) -> float:
+    _, alone = await bench.raw.http()
+    return spread(alone.latencies_us, scale=1e-3).p50
+
+
+async def _measure(
+    bench: Workbench, *, executions: int, readers: int, steps: int, every_ms: int, window_s: float
+) -> Spread:
+    """Milliseconds from commit to reader of what was committed within `window_s` after all streams were open."""
+    async with embedded(bench) as house, crowd() as watching:
+        commits = Commits(house.engine.hub)
+        await house.put(flows.ticking())
+        ids = []
+        for n in range(executions):
+            phase_ms = every_ms * n / executions
+            input_ = {"items": list(range(steps)), "every_ms": every_ms, "phase_ms": phase_ms}
+            ids.append((await house.start(flows.TICKING, input_)).id)
+        port = urlsplit(house.url).port
+        assert port is not None
+        await watching.open(Task(port, {id_text(id_): readers for id_ in ids}))
+        opened_us = time.monotonic_ns() // 1000
+        watched = await watching.ended()
+        await _check_all_came(house, watched, executions * readers)
+    latencies = []
+    for one in watched:
+        id_ = id_bytes(one.execution)
+        for seq, at_us in zip(one.seqs, one.at_us, strict=True):
+            committed_us = commits.at_us[id_, seq]
+            if opened_us <= committed_us < opened_us + window_s * 1e6:
+                latencies.append((at_us - committed_us) / 1000)
+    if not latencies:
+        raise BenchFailed("every event was committed before the streams were open")
+    return spread(latencies)
+
+
+async def _check_all_came(house: Embedded, watched: list[Watched], expected: int) -> None:
+    """Every reader got every event once and in order, and was told of the end."""
+    if len(watched) != expected:
+        raise BenchFailed(f"{len(watched)} of {expected} readers came back")
+    last: dict[str, int] = {}
+    for one in watched:
+        if one.execution not in last:
+            record = await house.engine.store.executions.get(WORKSPACE, id_bytes(one.execution))
+            last[one.execution] = 0 if record is None else record.last_seq
+        if one.seqs != list(range(1, last[one.execution] + 1)) or not one.ended:
+            raise BenchFailed(
+                f"a reader of {one.execution} got {len(one.seqs)} of {last[one.execution]} events, "
+                f"the last of them {one.seqs[-1] if one.seqs else 0}"
+            )
