@@ -53,9 +53,10 @@ bench: $(READY) ## measure against the budgets and the limits of this machine
 chaos: $(READY) ## kill processes, fill disks, move clocks
 	$(BIN)/pytest -m chaos $(ARGS)
 
-docs: $(READY) ## renew the parts of docs/ that are made from the code
+docs: $(READY) ## renew what is made from the code: parts of docs/, the sync client
 	$(BIN)/python -m scripts.references
 	$(BIN)/python scripts/generate_cli_reference.py
+	$(BIN)/python scripts/generate_sync_client.py
 
 fmt: $(READY) ## repair what can be repaired
 	$(BIN)/ruff check --fix .

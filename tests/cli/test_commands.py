@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from perdure.client import Client
 from tests.cli.conftest import Command, Printed
-from tests.served import Served
+from tests.served import PATIENCE_S, Served, perdure
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -24,7 +27,7 @@ def started(command: Command, flow: str, *options: str) -> str:
 def test_start_prints_the_execution_and_how_to_follow_it(command: Command) -> None:
     done = command("execution", "start", "tests/greet")
     assert done.code == 0
-    assert re.match(rf"id: +{UUID}\nflow: +tests/greet version 1\n", done.out)
+    assert re.match(rf"id: +{UUID}\nnumber: +\d+\nflow: +tests/greet version 1\n", done.out)
     assert "perdure execution watch" in done.err
 
 
@@ -80,7 +83,7 @@ def test_lists_come_in_every_format(command: Command) -> None:
     assert [json.loads(line)["id"] for line in command(*options, "-o", "jsonl").lines] == newest_first
     assert [entry["id"] for entry in yaml.safe_load(command(*options, "-o", "yaml").out)] == newest_first
     table = command(*options)
-    assert table.lines[0].split() == ["ID", "FLOW", "STATUS", "AGE", "TOOK", "REASON"]
+    assert table.lines[0].split() == ["ID", "NO", "FLOW", "STATUS", "AGE", "TOOK", "REASON"]
     assert [line.split()[0] for line in table.lines[1:]] == newest_first
     assert command(*options, "--limit", "1", "-o", "name").lines == newest_first[:1]
     none = command(*options, "--after", "1h", "--status", "failed", "-o", "name")
@@ -217,3 +220,62 @@ def test_following_costs_no_more_than_it_must(command: Command) -> None:
     began = time.monotonic()
     assert command("execution", "start", "tests/greet", "--wait").code == 0
     assert time.monotonic() - began < 5
+
+
+def test_a_watched_list_tells_each_change(served: Served, nowhere: Path) -> None:
+    watching = subprocess.Popen(
+        perdure("execution", "list", "--tag", "watched=yes", "--watch", "-o", "jsonl", "--url", served.url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with Client(served.url) as client, watching:
+        assert watching.stdout is not None
+        execution = client.executions.start("tests/endings", input={"how": "wait"}, tags={"watched": "yes"})
+        first = json.loads(watching.stdout.readline())
+        assert (first["id"], first["status"] in {"running", "suspended"}) == (execution.id, True)
+        execution.cancel()
+        told = [
+            json.loads(line)["status"] for line in iter(watching.stdout.readline, "") if not _interrupt(watching, line)
+        ]
+        assert set(told) <= {"suspended", "cancelling"}
+    assert watching.returncode == 130
+
+
+def _interrupt(process: "subprocess.Popen[str]", line: str) -> bool:
+    ended = json.loads(line)["status"] == "cancelled"
+    if ended:
+        process.send_signal(signal.SIGINT)
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["watch"], "perdure execution watch"),
+        (["logs", "-f"], "perdure execution logs -f"),
+        (["events", "-f"], "perdure execution events -f --after"),
+        (["wait"], "perdure execution watch"),
+    ],
+)
+def test_ctrl_c_detaches_and_says_how_to_resume(command: Command, served: Served, args: list[str], hint: str) -> None:
+    id = started(command, "tests/endings", "-i", "how=wait")
+    following = subprocess.Popen(
+        perdure("execution", *args, id, "--url", served.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with Client(served.url) as client, following:
+        if "logs" in args or "wait" in args:
+            # Nothing is printed before the end; the server knows when the stream is open.
+            while client.system.info().streams == 0:
+                pass
+        else:
+            assert following.stdout is not None
+            following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        out, err = following.communicate(timeout=PATIENCE_S)
+        assert following.returncode == 130
+        assert hint in err
+        assert "Traceback" not in out + err
+        execution = client.executions.handle(id)
+        assert not execution.ended
+        execution.cancel()

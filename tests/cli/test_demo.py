@@ -28,10 +28,16 @@ def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
 
 
 def test_the_demo_may_be_seen_again_also_with_tokens(tmp_path: Path) -> None:
-    subprocess.run(perdure("token", "create", "x"), cwd=tmp_path, env=clean_environ(tmp_path), check=True, capture_output=True)
+    subprocess.run(
+        perdure("token", "create", "x"), cwd=tmp_path, env=clean_environ(tmp_path), check=True, capture_output=True
+    )
     assert demo(tmp_path).returncode == 0
     listed = subprocess.run(
-        perdure("token", "list", "-o", "json"), cwd=tmp_path, env=clean_environ(tmp_path), check=True, capture_output=True
+        perdure("token", "list", "-o", "json"),
+        cwd=tmp_path,
+        env=clean_environ(tmp_path),
+        check=True,
+        capture_output=True,
     )
     states = {token["name"]: token["revoked_at"] for token in json.loads(listed.stdout)}
     assert states["x"] is None

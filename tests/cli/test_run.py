@@ -46,7 +46,9 @@ def begun(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 def ledger_flow(folder: Path) -> str:
     """The flow, writing into this folder whatever directory its shell nodes run in."""
-    (folder / "ledger.yaml").write_text(LEDGER.replace("ledger.txt", str(folder / "ledger.txt")).replace("-e go", f"-e {folder}/go"))
+    (folder / "ledger.yaml").write_text(
+        LEDGER.replace("ledger.txt", str(folder / "ledger.txt")).replace("-e go", f"-e {folder}/go")
+    )
     return "ledger.yaml"
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_generated_module_is_up_to_date() -> None:
     script = ROOT / "scripts" / "generate_sync_client.py"
     done = subprocess.run([sys.executable, str(script), "--check"], check=False)
-    assert done.returncode == 0, "run python scripts/generate_sync_client.py"
+    assert done.returncode == 0, "run make docs"
 
 
 @pytest.fixture

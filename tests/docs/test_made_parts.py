@@ -29,7 +29,6 @@ NOT_FOR_READERS = {
     "MAX_OPERANDS": "a compiled part's, split before it is reached",
     "MAX_ORDINAL": "the range of a path's number, in the reference of the API",
     "CHECK_AT_OPEN_LIMIT": "no limit of what can be stored: how thorough the start is",
-    "FAMILY_LIMIT": "of what the command line shows",
 }
 """Constants that look like limits and need no row of their own."""
 
@@ -54,9 +53,7 @@ def test_a_node_type_s_examples_are_valid(name: str) -> None:
             "input": True,
             "nodes": {"it": {name: example}, "fetch": {"transform": 1}, "read": {"transform": []}},
         }
-        problems = check_document(
-            _json(document), media_type="application/json", node_types=node_types()
-        )
+        problems = check_document(_json(document), media_type="application/json", node_types=node_types())
         assert not problems, problems
 
 

@@ -78,6 +78,10 @@ async def test_a_child_execution_answers_its_parent(open_bench: Opener) -> None:
     )
     record = await bench.run("parent")
     assert [kid["doubled"] for kid in await bench.output(record.id)] == [2, 4, 6]
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "kids", 1)
+    assert run is not None
+    assert run.output is not None
+    assert run.output.text == '{"doubled":4,"label":"n is 4"}'
     children = await bench.engine.store.executions.children(WORKSPACE, record.id)
     assert {child.status for child in children} == {ExecutionStatus.COMPLETED}
     assert {child.root for child in children} == {record.id}

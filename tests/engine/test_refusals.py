@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.records import Advance
 from tests.engine.opened import Opener
 
@@ -13,12 +13,13 @@ async def test_a_row_that_the_database_refuses_fails_its_execution_alone(open_be
     healthy, poisoned = await bench.start("plain"), await bench.start("plain")
     owner = bench.engine.owners.get(poisoned)
     assert owner is not None
-    drain = owner.drain
+    drain, poison = owner.drain, [True]
 
     def drain_badly() -> Advance | None:
         advance = drain()
-        for run in advance.node_runs if advance is not None else ():
+        for run in advance.node_runs if advance is not None and poison else ():
             run.type = None  # type: ignore[assignment]
+            poison.clear()
         return advance
 
     owner.drain = drain_badly  # type: ignore[method-assign]
@@ -27,5 +28,8 @@ async def test_a_row_that_the_database_refuses_fails_its_execution_alone(open_be
     assert record.status is ExecutionStatus.FAILED
     assert error is not None
     assert error["code"] == "row_refused"
+    run = await bench.engine.store.node_runs.get("default", poisoned, "a", 0)
+    assert run is not None
+    assert run.status is NodeStatus.FAILED
     assert (await bench.ended(healthy)).status is ExecutionStatus.COMPLETED
     assert bench.engine.recorder.stats.refused >= 1

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.faults.harness.checker import Evidence, check
 from tests.faults.harness.ledger import Acknowledgement, Boot, Effect, Ledger
 from tests.faults.harness.scene import Scene
-from tests.faults.harness.store import database, read_facts
+from tests.faults.harness.store import PLAIN_VFS, database, read_facts
 
 
 class Record:
@@ -50,7 +50,7 @@ def corrupted(record: Record, folder: Path, *statements: str) -> Path:
     """A copy of the store with these changes."""
     path = folder / "perdure.db"
     shutil.copy(record.path, path)
-    with closing(apsw.Connection(str(path))) as connection:
+    with closing(apsw.Connection(str(path), vfs=PLAIN_VFS)) as connection:
         connection.pragma("ignore_check_constraints", 1)
         for statement in statements:
             connection.execute(statement)
@@ -133,14 +133,14 @@ def test_a_damaged_store_is_found_out(record: Record, tmp_path: Path, what: str)
 
 
 def _has_totals(record: Record) -> bool:
-    with closing(apsw.Connection(str(record.path))) as connection:
+    with closing(apsw.Connection(str(record.path), vfs=PLAIN_VFS)) as connection:
         return bool(list(connection.execute("SELECT 1 FROM totals WHERE flow = 'faults/chain'")))
 
 
 def test_a_damaged_page_is_found_out(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "perdure.db"
     shutil.copy(record.path, path)
-    with closing(apsw.Connection(str(path))) as connection:
+    with closing(apsw.Connection(str(path), vfs=PLAIN_VFS)) as connection:
         [(root,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'executions_by_flow'")
     data = bytearray(path.read_bytes())
     start = (root - 1) * 4096

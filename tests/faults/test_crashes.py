@@ -93,6 +93,19 @@ def test_a_node_whose_engine_died_runs_again_under_a_new_epoch(scene: Scene, flo
     scene.verdict()
 
 
+def test_all_executions_in_flight_go_on_at_once_after_a_crash(scene: Scene) -> None:
+    """What ran in the engine runs there again: two hundred do not queue for the few processes of the pool."""
+    gate = scene.gate("gate")
+    ids = [scene.api.start("faults/hold-inline", {"gate": gate.name})["id"] for _ in range(200)]
+    until(lambda: len(scene.effects.lines(kind="begin")) == 200, within_s=30, what="all run")
+    scene.server.kill()
+    scene.server.start()
+    until(lambda: len(scene.effects.lines(kind="begin")) == 400, within_s=15, what="all run again")
+    gate.touch()
+    assert {scene.api.ended(id)["status"] for id in ids} == {"completed"}
+    scene.verdict()
+
+
 def test_a_grandchild_in_its_own_session_dies_with_the_engine(scene: Scene) -> None:
     names = {"faults/stubborn-grandchild": "grandchild", "faults/stubborn-daemon": "daemon"}
     for flow, name in names.items():

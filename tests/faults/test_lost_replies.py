@@ -1,11 +1,13 @@
 """Faults 3 and 21: the commit is done and its reply is lost; calls come twice, or late."""
 
+import socket
 import threading
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults.harness.api import Lost, Refused
+from tests.faults.harness.api import API, Lost, Refused
 from tests.faults.harness.proxy import Proxy, Repeater, ReplyLost, Upstream, status_of
 from tests.faults.harness.scene import Scene
 
@@ -24,6 +26,22 @@ def test_a_start_whose_reply_was_lost_is_found_again_by_its_key(scene: Scene) ->
     facts = scene.verdict()
     assert len(facts.executions) == 10
     assert len(scene.effects.lines(kind="begin")) == 10
+
+
+def test_clients_that_hang_up_leave_whole_executions_or_none(scene: Scene) -> None:
+    parts = urlsplit(scene.server.url)
+    body = b'{"flow": "faults/chain", "idempotency_key": "hung-up-%d"}'
+    for number in range(60):
+        content = body % number
+        head = f"POST {API}/executions HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        request = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+        with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+            # Within the head, within the body, or behind it: nobody waits for the answer.
+            connection.sendall(request[: len(request) - (0, 0, 10, 100)[number % 4]])
+    for number in range(60):
+        scene.api.start("faults/chain", key=f"hung-up-{number}")
+    facts = scene.verdict()
+    assert len(facts.executions) == 60
 
 
 def test_the_same_key_with_another_body_is_refused(scene: Scene) -> None:

@@ -249,7 +249,7 @@ async def test_too_large_an_answer_is_cut_off(nodes: Nodes, site: Site) -> None:
     async def endless(writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
-        while True:
+        while not writer.is_closing():
             writer.write(b"x" * 65536)
             await writer.drain()
             sent += 65536
@@ -274,7 +274,7 @@ async def test_a_compressed_answer_is_inflated_and_a_bomb_refused(nodes: Nodes, 
 async def test_the_timeout_is_for_the_whole_exchange(nodes: Nodes, site: Site) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-        while True:
+        while not writer.is_closing():
             writer.write(b"x")
             await writer.drain()
             await asyncio.sleep(0.01)

@@ -253,10 +253,10 @@ async def test_wrong_arguments_fail_the_node(nodes: Nodes, isolation: Isolation)
         ("os.abort()", "SIGABRT", None, "killed by SIGABRT"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", None, "out of memory?"),
         ("os._exit(7)", None, 7, "exit code 7"),
-        ("os.close(3)", None, 0, "exit code 0"),
-        ("os.close(3)\n    time.sleep(1000)", None, None, "broke its line"),
+        ("os.close(4)", None, 0, "exit code 0"),
+        ("os.close(4)\n    time.sleep(1000)", None, None, "broke its line"),
         ("ctypes.string_at(0)", "SIGSEGV", None, "killed by SIGSEGV"),
-        ("os.write(3, b'\\xff' * 100)\n    time.sleep(1000)", None, None, "broke its line"),
+        ("os.write(4, b'\\xff' * 100)\n    time.sleep(1000)", None, None, "broke its line"),
     ],
 )
 async def test_the_death_of_a_process_is_a_failure_and_the_pool_goes_on(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator
 
 import jsonschema_rs
@@ -121,6 +122,21 @@ async def test_too_long_an_environment_is_a_failure(nodes: Nodes) -> None:
     failure = await nodes.failure("shell", "true", env={"LONG": "x" * 300_000})
     assert failure.code == "process_not_started"
     assert "too long" in failure.message
+
+
+async def test_descriptors_that_run_out_fail_the_node_and_are_not_lost(nodes: Nodes) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await nodes.run("shell", "true")
+    before = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 3, hard))
+    try:
+        failure = await nodes.failure("shell", "true")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert failure.code == "process_not_started"
+    assert failure.retryable
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert (await nodes.run("shell", "true"))["exit_code"] == 0
 
 
 async def test_another_shell(nodes: Nodes) -> None:

@@ -22,6 +22,7 @@ from perdure.cli.failures import exit_of
 from perdure.cli.output import Column, note, print_table, short_duration
 from perdure.client.client import AsyncClient
 from perdure.client.execution import AsyncExecutionHandle
+from perdure.client.profiles import DEFAULT_URL
 from perdure.model.states import ExecutionStatus
 from perdure.server import Server, configure_logging
 from perdure.settings import ServerSettings
@@ -113,14 +114,15 @@ def _which(family: str, output: dict[str, Any]) -> str:
 
 
 def _print_how_to_go_on(handle: AsyncExecutionHandle, settings: ServerSettings, folder: Path) -> None:
-    url = "http://127.0.0.1:8000"
+    url = DEFAULT_URL
+    number = handle.record.number
     lines = [
         ("a server that stays, on the same store", _serve(settings, folder)),
-        ("this execution, with its nodes", f"perdure execution show {handle.id}"),
-        ("its events, as they happened", f"perdure execution events {handle.id}"),
-        ("the reports, into a folder", f"perdure execution artifacts {handle.id} --fetch reports"),
+        ("this execution, with its nodes", f"perdure execution show {number}"),
+        ("its events, as they happened", f"perdure execution events {number}"),
+        ("the reports, into a folder", f"perdure execution artifacts {number} --fetch reports"),
         ("once more, live", f"perdure execution start {FLOW} --wait"),
-        ("the same by HTTP", f"{url}/api/v1/executions/{handle.id}"),
+        ("the same by HTTP", f"{url}/api/v1/executions/{number}"),
         ("the API's reference", f"{url}/docs"),
     ]
     width = max(len(title) for title, _ in lines)

@@ -15,22 +15,23 @@ from rich.text import Text
 
 from perdure.base.clock import SECOND, Clock, SystemClock, from_rfc3339
 from perdure.base.durations import format_duration
+from perdure.model.states import ExecutionStatus, NodeStatus
 
 T = TypeVar("T")
 FORMATS = ("table", "json", "jsonl", "yaml", "name")
-STYLES = {
-    "completed": "green",
-    "failed": "red",
-    "abandoned": "red",
-    "orphaned": "red",
-    "timed_out": "yellow",
-    "cancelled": "yellow",
-    "cancelling": "yellow",
-    "retrying": "yellow",
-    "interrupted": "magenta",
-    "running": "cyan",
-    "suspended": "blue",
-    "skipped": "dim",
+STYLES: Mapping[str, str] = {
+    ExecutionStatus.COMPLETED: "green",
+    ExecutionStatus.FAILED: "red",
+    ExecutionStatus.ABANDONED: "red",
+    ExecutionStatus.TIMED_OUT: "yellow",
+    ExecutionStatus.CANCELLED: "yellow",
+    ExecutionStatus.CANCELLING: "yellow",
+    ExecutionStatus.INTERRUPTED: "magenta",
+    ExecutionStatus.RUNNING: "cyan",
+    ExecutionStatus.SUSPENDED: "blue",
+    NodeStatus.ORPHANED: "red",
+    NodeStatus.RETRYING: "yellow",
+    NodeStatus.SKIPPED: "dim",
 }
 """How a status looks on a terminal."""
 
@@ -121,7 +122,7 @@ def print_table(entries: Iterable[Any], columns: Sequence[Column]) -> None:
     if not sys.stdout.isatty():
         widths = [max(len(cell) for cell in cells) for cells in zip(*rows, [c.title for c in columns], strict=True)]
         for row in [[column.title for column in columns], *rows]:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+            print_row(row, widths)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
@@ -134,6 +135,11 @@ def print_table(entries: Iterable[Any], columns: Sequence[Column]) -> None:
         ]
         table.add_row(*styled)
     Console(highlight=False).print(table)
+
+
+def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """One plain line of a table."""
+    click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def age(at: str | None, clock: Clock | None = None) -> str:

@@ -32,6 +32,7 @@ class NodeProgress(msgspec.Struct):
     items: int | None = None
     runs: dict[tuple[int, str], str] = {}
     attempts: int = 0
+    """The highest attempt of any run."""
     started_at: int | None = None
     finished_at: int | None = None
     message: str = ""
@@ -119,7 +120,7 @@ class Progress:
         key = (event.ordinal or 0, "compensate" if data.get("label") == "compensate" else "")
         at = from_rfc3339(event.at)
         if event.type == EventType.NODE_STARTED:
-            node.attempts += 1
+            node.attempts = max(node.attempts, event.attempt or 1)
             node.started_at = at if node.started_at is None else node.started_at
             node.finished_at = None
             node.runs[key] = NodeStatus.RUNNING

@@ -63,7 +63,6 @@ def build_advance(owner: Writer, *, release: bool) -> Advance:
         wake_at=next_wake(state) if release and state.status is ExecutionStatus.SUSPENDED else None,
         recoveries=record.recoveries,
         crashes=owner.crashes,
-        started_at=record.started_at,
         finished_at=now if ended else None,
         updated_at=now,
         events=owner.mask_events(changes.events),

@@ -19,6 +19,7 @@ from perdure.errors import CallerError
 from perdure.flows.program import ExpressionFailed, Program, Rendered
 from perdure.model.decide import attempt, wait
 from perdure.model.decide.effects import Effect
+from perdure.model.definition import OnInterrupt
 from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import NodeStatus
@@ -110,7 +111,7 @@ class Attempts:
             self.spawn(self._start_child(run, rendered))
             return ()
         call = self._call(run, rendered)
-        if owner.careful:
+        if owner.careful or spec.on_interrupt is OnInterrupt.FAIL:
             owner.hold_launch(lambda: self._fly(run, node_type, call))
         else:
             self._fly(run, node_type, call)
@@ -128,10 +129,11 @@ class Attempts:
         if flight is None:
             self._owner.shop.loop.call_soon(self._ended_unbegun, run)
             return
-        if force:
+        hurried = force and flight.call.grace_us > 0
+        if hurried:
             flight.call.grace_us = 0
-        if flight.ending is None:
-            flight.ending = ending
+        if flight.ending is None or hurried:
+            flight.ending = flight.ending or ending
             assert flight.task is not None
             # Behind its first step: a task cancelled before that never runs, and its end would not be told.
             self._owner.shop.loop.call_soon(flight.task.cancel)

@@ -9,7 +9,7 @@ import structlog
 from perdure.base.ids import id_bytes
 from perdure.engine.shop import Shop
 from perdure.model.decide import stop, wait
-from perdure.model.execution import ExecutionState
+from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus
 from perdure.store.records import ExecutionRecord, Message, Value
@@ -59,19 +59,28 @@ async def _child_ended(owner: Receiver, message: Message) -> None:
     data = message.data
     child, status = id_bytes(data["child"]), ExecutionStatus(data["status"])
     kept, error = data["output"], data["error"]
-    output = None
+    value = None
     if kept is not None:
         blob = bytes.fromhex(kept["blob"]) if kept["blob"] else None
-        output = await owner.shop.values.load(Value(text=kept["text"], blob=blob, size=kept["size"]))
+        value = Value(text=kept["text"], blob=blob, size=kept["size"])
+    output = await owner.shop.values.load(value)
     failure = None if error is None else Failure(code=error["code"], message=error["message"])
     if owner.closed:
         return
     owner.consumed.append(message.n)
-    run = next((run for run in owner.state.waiting.values() if run.child == child), None)
+    run = _waiting_for(owner.state, child, data["node"], data["ordinal"])
     if run is None:
         owner.feed(())
         return
+    run.output_value = value
     effects = wait.child_ended(
         owner.state, run, status, owner.now(), output=output, failure=failure, jitter=owner.shop.random.random()
     )
     owner.feed(effects)
+
+
+def _waiting_for(state: ExecutionState, child: bytes, node: str, ordinal: int) -> NodeRun | None:
+    """The run, or the compensation, that waits for this child."""
+    vertex = state.nodes.get(node)
+    candidates = (vertex.runs.get(ordinal) if vertex is not None else None, state.compensations.get((node, ordinal)))
+    return next((run for run in candidates if run is not None and run.child == child), None)

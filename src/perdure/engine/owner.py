@@ -27,15 +27,19 @@ from perdure.model.decide.effects import (
     RunAttempt,
     StopAttempt,
     WakeAt,
+    awaits_commit,
 )
+from perdure.model.decide.record import end_run, told
 from perdure.model.event import Event, EventType
 from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.failure import Failure
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.interface import Advanced, Lost
-from perdure.store.records import Advance, ArtifactRecord, ExecutionRecord, NewExecution, Value
+from perdure.store.records import Advance, ArtifactRecord, ExecutionRecord, NewExecution, NodeRunRecord, Value
 
 ABANDONED_CODE = "recoveries_exhausted"
+_REFUSALS_TAKEN = 2
+"""After the first the execution ends with its open runs, after the second without any row of a run."""
 
 
 class Owner:
@@ -47,7 +51,8 @@ class Owner:
         self.shop = shop
         self.record = record
         self.program = program
-        self.state = ExecutionState(program.flow, status=record.status)
+        reason = record.reason if record.status is ExecutionStatus.CANCELLING else None
+        self.state = ExecutionState(program.flow, status=record.status, reason=reason)
         self.views = Views(record, program, self.state, input_=input_, secrets=shop.secrets)
         self.attempts = Attempts(self)
         self.logs = LogBuffer()
@@ -76,8 +81,9 @@ class Owner:
         self._advancing = False
         self._releasing = False
         self._sent_release = False
+        self._sent_runs: Sequence[NodeRunRecord] = ()
         self._committing_results = False
-        self._refused = False
+        self._refusals = 0
         self._carry: dict[type[Effect], Callable[[Any], Sequence[Effect]]] = {
             Prepare: self._prepare,
             RunAttempt: self._run_attempt,
@@ -100,8 +106,8 @@ class Owner:
 
     @property
     def quarantined(self) -> bool:
-        """It took its owner down before: attempts run in processes of their own."""
-        return self.record.crashes > 0
+        """It took its owners down twice in a row: attempts run in processes of their own until one makes progress."""
+        return self.crashes > 1
 
     # Beginning
 
@@ -111,7 +117,7 @@ class Owner:
 
     def resume(self, runs: Sequence[NodeRun]) -> None:
         self._arm_deadline()
-        self.feed(lifecycle.resumed(self.state, runs, self.now()))
+        self.feed(lifecycle.resumed(self.state, runs, self.now(), deadline_at=self.record.deadline_at))
 
     def _arm_deadline(self) -> None:
         if self.record.deadline_at is not None:
@@ -126,7 +132,7 @@ class Owner:
         queue = deque(effects)
         while queue:
             effect = queue.popleft()
-            if type(effect) is Prepare and (self.state.changes.result or self._committing_results):
+            if awaits_commit(effect) and (self.state.changes.result or self._committing_results):
                 self._held.append(effect)
             else:
                 queue.extend(self._carry[type(effect)](effect))
@@ -211,7 +217,7 @@ class Owner:
 
     def _wake_at(self, effect: WakeAt) -> Sequence[Effect]:
         run = effect.run
-        at = run.retry_at if run.retry_at is not None else run.wake_at
+        at = run.due_at
         assert at is not None
         old = self._timers.pop(run.key, None)
         if old is not None:
@@ -312,7 +318,7 @@ class Owner:
         self.shop.later.forget(self)
         if self.gone:
             return None
-        if self._refused:
+        if self._refusals:
             return self._minimal()
         self._committing, self._held = self._held, []
         self._committing_launches, self._held_launches = self._held_launches, []
@@ -321,6 +327,7 @@ class Owner:
         self.logs.unflushed = 0
         advance = build_advance(self, release=self._releasing)
         self._sent_status = advance.status
+        self._sent_runs = advance.node_runs
         self._sent_release = self._releasing
         return advance
 
@@ -358,10 +365,11 @@ class Owner:
 
     def _fail_refused(self, error: Exception) -> None:
         """The database refused a row of ours: the execution ends by itself, with nothing but that fact."""
-        if self._refused:
+        self._refusals += 1
+        if self._refusals > _REFUSALS_TAKEN:
             self.leave()
             return
-        self._refused = self._sent_release = True
+        self._sent_release = True
         self.attempts.abort()
         self.state.error = Failure(code="row_refused", message=f"the store refused a result: {error}", retryable=False)
         self.mark()
@@ -374,7 +382,21 @@ class Owner:
         event = EventType.EXECUTION_CANCELLED if cancelling else EventType.EXECUTION_FAILED
         self.state.tell(event, self.now(), data={"code": self.state.error.code})
         self.artifacts, self.children, self.cancel_children = [], [], []
-        return build_advance(self, release=True)
+        advance = build_advance(self, release=True)
+        error = self.mask_failure(self.state.error)
+        unfinished = [*self.state.running.values(), *self.state.waiting.values()]
+        keys = {run.key for run in unfinished} | {(row.node, row.ordinal, row.label) for row in self._sent_runs}
+        if self._refusals == 1:
+            advance.node_runs = [self._refused_run(*key, error=error) for key in sorted(keys)]
+        return advance
+
+    def _refused_run(self, node: str, ordinal: int, label: str, *, error: dict[str, Any]) -> NodeRunRecord:
+        """In place of a row that was refused, or that nobody will finish."""
+        type_ = self.state.nodes[node].spec.type
+        return NodeRunRecord(
+            node=node, ordinal=ordinal, label=label, type=type_, status=NodeStatus.FAILED, error=error,
+            finished_at=self.now(), worker=self.worker,
+        )  # fmt: skip
 
     # The end of ownership
 
@@ -409,9 +431,13 @@ class Owner:
             assert crashed is not None
             message = f"its process died {self.crashes} times in a row: {crashed.message}"
             state.error = Failure(code=ABANDONED_CODE, message=message, node=crashed.node, ordinal=crashed.ordinal)
+            for run in [*state.running.values(), *state.waiting.values()]:
+                self.cancel_children += [run.child] if run.child is not None else []
+                run.error = state.error
+                end_run(state, run, NodeStatus.FAILED, now, data=told(state.error))
             state.status = ExecutionStatus.ABANDONED
             state.reason = ABANDONED_CODE
-            state.tell(EventType.EXECUTION_ABANDONED, now, data={"code": ABANDONED_CODE, "message": message[:500]})
+            state.tell(EventType.EXECUTION_ABANDONED, now, data=told(state.error))
         self.mark()
 
     def leave(self) -> None:

@@ -33,7 +33,6 @@ class Refusal:
             release=True,
             recoveries=record.recoveries,
             crashes=record.crashes,
-            started_at=record.started_at,
             finished_at=self._at,
             updated_at=self._at,
             events=[Event(event, self._at, data=data)],

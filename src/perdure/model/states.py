@@ -102,5 +102,11 @@ def may_become(current: ExecutionStatus, following: ExecutionStatus) -> bool:
     return following in TRANSITIONS[current]
 
 
+def may_reach(current: ExecutionStatus, following: ExecutionStatus) -> bool:
+    """Within one commit, whose events tell of each step: a contained crash may interrupt and abandon at once."""
+    interrupted = may_become(current, _E.INTERRUPTED) and may_become(_E.INTERRUPTED, following)
+    return may_become(current, following) or (following is _E.ABANDONED and interrupted)
+
+
 def node_may_become(current: NodeStatus | None, following: NodeStatus) -> bool:
     return following in NODE_TRANSITIONS[current]

@@ -97,7 +97,7 @@ class NodeRuntime:
         await self._supervision.stop()
         self._capture.remove()
         self._finder.remove()
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(_remove_scratch, self._scratch)
 
     def on_stop(self, close: Any) -> None:
         """Have this async function called at `stop`."""
@@ -145,6 +145,13 @@ class NodeRuntime:
     def _setup(self) -> wire.Setup:
         sys_path = [path or os.getcwd() for path in sys.path]
         return wire.Setup(folders=list(self.flow_folders), sys_path=sys_path, artifacts=str(self.storage.root))
+
+
+def _remove_scratch(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    # Stays while another runtime of this process has its own beside ours.
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _make_scratch(home: Path) -> Path:

@@ -15,7 +15,7 @@ from perdure.base.codec import Json, decode, encode
 from perdure.errors import Problem
 from perdure.model.failure import Failure
 from perdure.nodes.interface import Call, NodeFailed, NodeOrphaned
-from perdure.nodes.isolation.pipes import PipeLines
+from perdure.nodes.isolation.pipes import PipeLines, close_all, open_pipes
 from perdure.nodes.isolation.pool import died_failure, spawn_failure, unkillable_failure
 from perdure.nodes.isolation.supervision import Child, Ended, SpawnFailed, surely
 from perdure.nodes.isolation.surroundings import attempt_env
@@ -92,7 +92,10 @@ class ShellNode:
     async def run(self, call: Call) -> Json:
         config = call.config if isinstance(call.config, dict) else {"run": call.config}
         async with self._runtime.shell_slots:
-            folder = await asyncio.to_thread(self._runtime.scratch_folder)
+            try:
+                folder = await asyncio.to_thread(self._runtime.scratch_folder)
+            except OSError as error:
+                raise NodeFailed(spawn_failure(error, "the command")) from None
             try:
                 return await self._run(call, config, folder)
             finally:
@@ -139,20 +142,21 @@ class Running:
     async def start(
         cls, runtime: NodeRuntime, call: Call, *, argv: list[str], cwd: str, env: dict[str, str]
     ) -> Running:
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        stdin = _readable_file(encode(call.with_))
         try:
-            child = await runtime.supervision.spawn(argv, env=env, cwd=cwd, fds=[stdin, out_end, err_end])
-        except BaseException as error:
-            os.close(out)
-            os.close(err)
-            if isinstance(error, SpawnFailed):
-                raise NodeFailed(spawn_failure(error, "the command")) from None
-            raise
-        finally:
-            for fd in (stdin, out_end, err_end):
-                os.close(fd)
+            stdin = _readable_file(encode(call.with_))
+            try:
+                (out, out_end), (err, err_end) = open_pipes(2)
+                try:
+                    child = await runtime.supervision.spawn(argv, env=env, cwd=cwd, fds=[stdin, out_end, err_end])
+                except BaseException:
+                    close_all(out, err)
+                    raise
+                finally:
+                    close_all(out_end, err_end)
+            finally:
+                os.close(stdin)
+        except (SpawnFailed, OSError) as error:
+            raise NodeFailed(spawn_failure(error, "the command")) from None
         return cls(call, child, out, err)
 
     async def end(self) -> Ended:

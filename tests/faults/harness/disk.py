@@ -10,8 +10,10 @@ from __future__ import annotations
 import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.faults.harness.processes import descendants
 
 MIB = 1024 * 1024
 
@@ -30,20 +32,26 @@ class SmallDisk:
         self.is_real = mounted.returncode == 0
 
     def apply(self, pid: int) -> None:
-        """Put the process under the limit, where that is how the disk is small."""
+        """Put the process, and all that it started, under the limit, where that is how the disk is small."""
         if not self.is_real:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+            _limit_files(pid, self.size)
 
     def grow(self, size: int, pid: int | None = None) -> None:
         """Space returns, for the process that runs into the limit, if one does."""
         if self.is_real:
             subprocess.run(["mount", "-o", f"remount,size={size}", self.folder], check=True)
         elif pid is not None:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            _limit_files(pid, resource.RLIM_INFINITY)
 
     def remove(self) -> None:
         if self.is_real:
             subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+
+def _limit_files(pid: int, size: int) -> None:
+    for one in (pid, *(process.pid for process in descendants(pid))):
+        with suppress(ProcessLookupError):
+            resource.prlimit(one, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Facts(msgspec.Struct, kw_only=True):
         return [id for id, row in self.executions.items() if row["status"] not in TERMINAL]
 
 
+PLAIN_VFS = "unix"
 BELONGINGS = ("queue", "slots", "timers", "inbox", "waits")
 
 
@@ -55,8 +56,8 @@ def database(home: Path) -> Path:
 
 
 def open_beside(path: Path) -> apsw.Connection:
-    """A connection that only reads, beside a server or without one."""
-    connection = apsw.Connection(str(path))
+    """A connection that only reads, beside a server or without one, through no file layer but the system's."""
+    connection = apsw.Connection(str(path), vfs=PLAIN_VFS)
     connection.set_busy_timeout(10_000)
     connection.pragma("query_only", 1)
     return connection

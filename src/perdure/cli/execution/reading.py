@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,8 +23,10 @@ from perdure.cli.output import (
     format_option,
     note,
     one_line,
+    print_entry,
     print_list,
     print_one,
+    print_row,
     print_table,
     size,
 )
@@ -35,12 +39,16 @@ from perdure.wire.nodes import ExecutionGraphNode, NodeRun
 
 LIST_COLUMNS = (
     Column("ID", lambda execution: execution.id),
+    Column("NO", lambda execution: str(execution.number)),
     Column("FLOW", lambda execution: f"{execution.flow}@{execution.flow_version}"),
     Column("STATUS", lambda execution: execution.status, is_status=True),
     Column("AGE", lambda execution: age(execution.created_at)),
     Column("TOOK", lambda execution: duration(execution.duration_ms)),
     Column("REASON", lambda execution: execution.reason or ""),
 )
+WATCHED_WIDTHS = (36, 6, 24, 11, 6, 6, 0)
+"""Of the list's columns, where what comes is not known yet."""
+WATCH_EVERY_S = 1.0
 NODE_COLUMNS = (
     Column("NODE", lambda run: run_name(run.node, run.ordinal, label=run.label)),
     Column("TYPE", lambda run: run.type),
@@ -78,6 +86,7 @@ ARTIFACT_COLUMNS = (
 @click.option("--after", metavar="TIME", help="Created after a time (RFC 3339), or within the last (10m).")
 @click.option("--before", metavar="TIME", help="Created before a time, or so long ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--watch", "watches", is_flag=True, help="Go on, and print each one again when its status changes.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @format_option
 @server_command
@@ -93,11 +102,13 @@ async def list_(
     before: str | None,
     limit: int,
     everything: bool,
+    watches: bool,
     output: str,
 ) -> None:
     """List executions, newest first."""
     clock = SystemClock()
-    source = client.executions.list(
+    listed = partial(
+        client.executions.list,
         flow=flow,
         namespace=namespace,
         status=statuses,
@@ -107,7 +118,10 @@ async def list_(
         created_before=None if before is None else parse_moment(before, clock, ago=True, option="--before"),
         limit=None if everything else limit,
     )
-    await print_list(source, LIST_COLUMNS, output, name=_id, empty="no executions")
+    if watches:
+        await _watch(listed, output)
+    else:
+        await print_list(listed(), LIST_COLUMNS, output, name=_id, empty="no executions")
 
 
 @click.command()
@@ -188,6 +202,7 @@ def execution_card(execution: Execution) -> Mapping[str, str]:
     """What a person wants to know of one execution, line by line."""
     lines = {
         "id": execution.id,
+        "number": str(execution.number),
         "flow": f"{execution.flow} version {execution.flow_version}",
         "status": execution.status + (f" ({execution.reason})" if execution.reason else ""),
         "created": f"{execution.created_at} ({age(execution.created_at)} ago)",
@@ -209,6 +224,25 @@ def execution_card(execution: Execution) -> Mapping[str, str]:
         if error.stack:
             lines["stack"] = error.stack.rstrip()
     return lines
+
+
+async def _watch(listed: Callable[[], AsyncIterator[ExecutionSummary]], output: str) -> None:
+    """Each execution when it is first seen and whenever its status has changed, until Ctrl-C."""
+    if output in {"json", "yaml"}:
+        raise click.UsageError("--watch never ends, so it prints table, jsonl or name")
+    statuses: dict[str, str] = {}
+    if output == "table":
+        print_row([column.title for column in LIST_COLUMNS], WATCHED_WIDTHS)
+    while True:
+        changed = [entry async for entry in listed() if statuses.get(entry.id) != entry.status]
+        for entry in reversed(changed):
+            statuses[entry.id] = entry.status
+            if output == "table":
+                print_row([column.value(entry) for column in LIST_COLUMNS], WATCHED_WIDTHS)
+            else:
+                print_entry(entry, output, name=_id)
+        sys.stdout.flush()
+        await asyncio.sleep(WATCH_EVERY_S)
 
 
 async def _write_named(client: AsyncClient, found: list[Artifact], name: str) -> None:

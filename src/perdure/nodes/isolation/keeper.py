@@ -65,6 +65,7 @@ class Keeper:
         self._leftovers = 0
         self._told_left = False
         self._cgroups = cgroups
+        self._cgroup: str | None = None
         self._rounds = 0
 
     def run(self, fds: Sequence[int], *, mark: str) -> None:
@@ -196,7 +197,8 @@ class Keeper:
         if linux.IS_LINUX:
             tree = linux.descendants(os.getpid())
             if self._rounds > _ROUNDS_BEFORE_CGROUP and self._cgroups is not None:
-                linux.kill_in_cgroup(self._cgroups, f"perdure-{os.getpid()}", tree)
+                self._cgroup = f"{self._cgroups}/perdure-{os.getpid()}"
+                linux.kill_in_cgroup(self._cgroup, tree)
             linux.kill_all(tree)
         else:
             _signal_group(self._main, signal.SIGKILL)
@@ -208,6 +210,8 @@ class Keeper:
             self._kill_at = 0.0
 
     def _tell_end(self) -> None:
+        if self._cgroup is not None:
+            linux.remove_cgroup(self._cgroup)
         if not linux.IS_LINUX:
             _signal_group(self._main, signal.SIGKILL)
         status = self._status or 0

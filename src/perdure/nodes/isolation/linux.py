@@ -179,24 +179,23 @@ def own_cgroup() -> str | None:
     return None
 
 
-def kill_in_cgroup(parent: str, name: str, processes: Iterable[Seen]) -> None:
+def kill_in_cgroup(folder: str, processes: Iterable[Seen]) -> None:
     """Catch a tree that forks faster than it can be walked: what is born in the group dies with the group.
 
     Does nothing where groups cannot be made or killed (kernels before 5.14).
     """
-    folder = f"{parent}/{name}"
     with contextlib.suppress(OSError):
         os.mkdir(folder)
-    try:
-        for seen in processes:
-            with contextlib.suppress(OSError):
-                _write(f"{folder}/cgroup.procs", str(seen.pid))
+    for seen in processes:
         with contextlib.suppress(OSError):
-            _write(f"{folder}/cgroup.kill", "1")
-    finally:
-        # Fails while the killed are still there; the next round tries again.
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
+            _write(f"{folder}/cgroup.procs", str(seen.pid))
+    with contextlib.suppress(OSError):
+        _write(f"{folder}/cgroup.kill", "1")
+
+
+def remove_cgroup(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def _write(path: str, text: str) -> None:

@@ -11,6 +11,23 @@ from perdure.nodes.lines import LineSplitter
 _CHUNK = 64 * 1024
 
 
+def open_pipes(count: int) -> list[tuple[int, int]]:
+    """Pairs of (end to read, end to write); none stays open when there are too few descriptors left (OSError)."""
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            pipes.append(os.pipe())  # noqa: PERF401
+    except OSError:
+        close_all(*(fd for pipe in pipes for fd in pipe))
+        raise
+    return pipes
+
+
+def close_all(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 class PipeLines:
     """One pipe, read by the loop. While `ready` has not returned, nothing is read: the writer waits.
 

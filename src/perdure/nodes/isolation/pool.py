@@ -124,7 +124,7 @@ class Pool:
     async def _spawn(self) -> PoolProcess:
         try:
             return await PoolProcess.spawn(self._supervision, self._setup(), env=self._env, generation=self._generation)
-        except SpawnFailed as error:
+        except (SpawnFailed, OSError) as error:
             raise NodeFailed(spawn_failure(error, "a Python process")) from None
 
     def _give_back(self, process: PoolProcess) -> None:
@@ -162,13 +162,18 @@ def died_failure(ended: Ended, when: str) -> Failure:
     )
 
 
-def spawn_failure(error: SpawnFailed, what: str) -> Failure:
-    """`process_not_started`; retryable unless the program or the directory is missing."""
+def spawn_failure(error: SpawnFailed | OSError, what: str) -> Failure:
+    """`process_not_started`; retryable unless the program or the directory is missing.
+
+    An OSError is the engine's own want: descriptors, disk.
+    """
+    where = error.where if isinstance(error, SpawnFailed) else "engine"
+    text = error.text if isinstance(error, SpawnFailed) else error.strerror
     return Failure(
         code="process_not_started",
-        message=f"{what} could not be started ({error.where}): {error.text}",
-        details={"where": error.where, "errno": error.errno},
-        retryable=error.where == "supervisor",
+        message=f"{what} could not be started ({where}): {text}",
+        details={"where": where, "errno": error.errno},
+        retryable=where in {"supervisor", "engine"},
         error_types=("process_not_started",),
     )
 

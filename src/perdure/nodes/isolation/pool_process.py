@@ -14,7 +14,7 @@ import msgspec
 
 from perdure.nodes.interface import Call, Sink
 from perdure.nodes.isolation import wire, worker
-from perdure.nodes.isolation.pipes import PipeLines
+from perdure.nodes.isolation.pipes import PipeLines, close_all, open_pipes
 from perdure.nodes.isolation.supervision import IMPORT_ROOT, Child, Ended, Supervision, surely
 from perdure.nodes.log_level import STREAM_LEVELS
 
@@ -52,13 +52,9 @@ class PoolProcess:
     ) -> PoolProcess:
         """Start a process and tell it where things are; it takes its first work as soon as it is up.
 
-        Raises SpawnFailed.
+        Raises SpawnFailed, OSError (no descriptor left).
         """
-        orders_end, orders = os.pipe()
-        answers, answers_end = os.pipe()
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        null = os.open(os.devnull, os.O_RDONLY)
+        (orders_end, orders), (answers, answers_end), (out, out_end), (err, err_end), (null, no_input) = open_pipes(5)
         try:
             child = await supervision.spawn(
                 [sys.executable, "-P", "-c", worker.BOOT, IMPORT_ROOT],
@@ -67,12 +63,10 @@ class PoolProcess:
                 fds=[null, out_end, err_end, orders_end, answers_end],
             )
         except BaseException:
-            for fd in (orders, answers, out, err):
-                os.close(fd)
+            close_all(orders, answers, out, err)
             raise
         finally:
-            for fd in (null, out_end, err_end, orders_end, answers_end):
-                os.close(fd)
+            close_all(null, no_input, out_end, err_end, orders_end, answers_end)
         line = _WorkerLine()
         await line.open(orders, answers)
         pipes = [

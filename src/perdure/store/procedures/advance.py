@@ -8,7 +8,7 @@ from typing import Any
 from perdure.base.codec import encode_text
 from perdure.base.ids import id_text
 from perdure.errors import RowRefused
-from perdure.model.states import TERMINAL, ExecutionStatus, may_become
+from perdure.model.states import TERMINAL, ExecutionStatus, may_reach
 from perdure.store.interface import Advanced, Lost
 from perdure.store.procedures.cancel import cancel_children
 from perdure.store.procedures.context import Context, Standing
@@ -47,7 +47,7 @@ def _next_wave(advances: Sequence[Advance], start_at: int) -> Sequence[Advance]:
 
 def _apply_wave(context: Context, wave: Sequence[Advance]) -> Procedure[list[Outcome]]:
     for advance in wave:
-        if advance.status != advance.previous and not may_become(advance.previous, advance.status):
+        if advance.status != advance.previous and not may_reach(advance.previous, advance.status):
             raise RowRefused(
                 f"execution {id_text(advance.execution_id)} cannot become {advance.status}: it is {advance.previous}"
             )

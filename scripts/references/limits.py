@@ -1,0 +1,176 @@
+"""The made parts of `docs/concepts/limits.md`: every limit with its number, from the constant that enforces it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from perdure.api import bodies, cursors, feed, listener, queries, streaming
+from perdure.api.resources import executions as execution_routes
+from perdure.api.resources import lookup, node_runs, starts
+from perdure.artifacts import names
+from perdure.base import clock, codec, durations
+from perdure.base.durations import format_duration
+from perdure.engine import hub, sink
+from perdure.engine import starts as engine_starts
+from perdure.engine.settings import EngineSettings
+from perdure.flows import documents, expressions, folder, json_text, operators, schema, schema_errors, templates, yaml
+from perdure.model import definition
+from perdure.nodes import http, lines, output, published_folder, shell
+from perdure.settings import ServerSettings
+from perdure.store.procedures import queueing, start
+from perdure.wire import executions as wire_executions
+from scripts.references.regions import Maker, table
+
+_SERVER = ServerSettings()
+
+
+class Limit(NamedTuple):
+    what: str
+    value: str
+    beyond: str = ""
+
+
+def count(value: int) -> str:
+    return f"{value:,}"
+
+
+def size(value: int) -> str:
+    for unit, width in (("MiB", 1024 * 1024), ("KiB", 1024)):
+        if value % width == 0:
+            return f"{value // width} {unit}"
+    return f"{value} bytes"
+
+
+def seconds(value: float) -> str:
+    return format_duration(round(value * clock.SECOND))
+
+
+def _flows() -> list[Limit]:
+    refused = "The document is refused, with the place."
+    return [
+        Limit("A flow document", size(documents.DOCUMENT_LIMIT), "`limit_exceeded`."),
+        Limit("Depth of a YAML document", f"{yaml.MAX_DEPTH} levels", refused),
+        Limit("Values in a YAML document, aliases counted where they stand", count(yaml.MAX_VALUES), refused),
+        Limit("Digits of an integer in a document", count(yaml.MAX_INTEGER_DIGITS), refused),
+        Limit("Depth of a JSON document", f"{json_text.MAX_JSON_DEPTH} levels", refused),
+        Limit("Nodes of a flow", count(definition.MAX_NODES), refused),
+        Limit("`retry.attempts`", count(schema.MAX_ATTEMPTS), refused),
+        Limit("`concurrency.limit`", count(schema.MAX_CONCURRENCY), refused),
+        Limit("`rate.limit`", count(schema.MAX_RATE), refused),
+        Limit("A duration", format_duration(durations.MAX_DURATION), refused),
+        Limit("Problems that are listed of one document", count(schema_errors.MAX_FINDINGS), "Mend these first."),
+        Limit("Flow files in one folder", count(folder.MAX_FILES), "The rest is not read."),
+    ]
+
+
+def _expressions() -> list[Limit]:
+    budget = "The node fails with `expression_budget`."
+    return [
+        Limit("Characters of one expression", count(expressions.MAX_EXPRESSION), "The flow is refused."),
+        Limit(
+            "Characters of all expressions of a flow", count(templates.MAX_EXPRESSIONS_LENGTH), "The flow is refused."
+        ),
+        Limit("Steps of one evaluation", count(operators.COST_LIMIT), budget),
+        Limit("Values that one expression builds", count(expressions.MAX_BUILT_VALUES), budget),
+        Limit("A text that one operation builds", f"{count(operators.MAX_TEXT)} characters", budget),
+        Limit("A text that a template builds", f"{count(codec.VALUE_LIMIT)} characters", budget),
+    ]
+
+
+def _executions() -> list[Limit]:
+    engine = EngineSettings(home=_SERVER.home)
+    return [
+        Limit("An input, output, or node's output, as JSON", size(codec.VALUE_LIMIT),
+              "A start is refused, a node fails with `limit_exceeded`. Publish a file instead."),
+        Limit("A value kept in its row", size(codec.INLINE_LIMIT), "It goes to the artifact folder; readers notice nothing."),
+        Limit("Items of one `foreach`", count(definition.MAX_FOREACH_ITEMS), "The node fails with `limit_exceeded`."),
+        Limit("Node runs of one execution", count(definition.MAX_NODE_RUNS), "The node fails with `limit_exceeded`."),
+        Limit("Depth of child executions", count(definition.MAX_DEPTH), "The node fails with `limit_exceeded`."),
+        Limit("Crashes in a row, unless `max_recoveries` says else", count(definition.DEFAULT_MAX_RECOVERIES),
+              "One more, and the execution is `abandoned`."),
+        Limit("Tags of a start", count(engine_starts.MAX_TAGS), "The start is refused."),
+        Limit("A tag's key; its value", f"{engine_starts.MAX_TAG_KEY}; {engine_starts.MAX_TAG_VALUE} characters",
+              "The start is refused."),
+        Limit("An idempotency key", f"{engine_starts.MAX_KEY} characters", "The start is refused."),
+        Limit("How long an idempotency key is remembered", seconds(start.IDEMPOTENCY_WINDOW / clock.SECOND),
+              "Later the same key starts anew."),
+        Limit("A start's `timeout`", format_duration(engine_starts.MAX_TIMEOUT), "The start is refused."),
+        Limit("What one level of priority is worth", f"{seconds(queueing.PRIORITY_WORTH / clock.SECOND)} of waiting", ""),
+        Limit("Executions that one process owns at once (`--slots`)", count(_SERVER.slots), "The rest stays queued."),
+        Limit("Log text of one execution and owner", size(engine.log_limit), "`log.truncated`, once; then no more lines."),
+    ]  # fmt: skip
+
+
+def _nodes() -> list[Limit]:
+    return [
+        Limit("A line of log", size(lines.MAX_LINE), "The rest of the line is dropped, and counted in its place."),
+        Limit("The message of an exception", size(output.MAX_MESSAGE), "It is shortened."),
+        Limit("The traceback of an exception", size(output.MAX_STACK), "It is shortened."),
+        Limit(
+            "Standard output that is a shell node's output", size(shell.TAIL_LIMIT), "The end is kept; `json` is null."
+        ),
+        Limit("The body of an answer to an `http` node", size(codec.VALUE_LIMIT), "`limit_exceeded`."),
+        Limit("Redirects of an `http` node", count(http._MAX_REDIRECTS), "`http_error`."),
+        Limit("Time of an `http` exchange, unless `timeout` says else", http._DEFAULT_TIMEOUT, "`http_timeout`."),
+        Limit(
+            "Files of `$PERDURE_ARTIFACTS`", count(published_folder.MAX_FILES), "`limit_exceeded`; pack them into one."
+        ),
+        Limit("An artifact's name", f"{names.MAX_NAME} bytes", "It is refused."),
+    ]
+
+
+def _delays() -> list[Limit]:
+    return [
+        Limit(
+            "Log lines and progress are stored after",
+            seconds(sink.FLUSH_S),
+            f"Or {size(sink.FLUSH_BYTES)} of them, if sooner.",
+        ),
+        Limit("From TERM to KILL (`--grace`)", format_duration(_SERVER.grace), ""),
+        Limit(
+            "Cleaning up after a cancel or a timeout (`--cleanup-grace`)", format_duration(_SERVER.cleanup_grace), ""
+        ),
+        Limit("Running attempts when the server stops (`--drain`)", format_duration(_SERVER.drain), ""),
+    ]
+
+
+def _api() -> list[Limit]:
+    return [
+        Limit("A request's body, inflated", size(bodies.BODY_LIMIT), "`payload_too_large`."),
+        Limit("Time for a body to arrive", seconds(bodies.BODY_TIMEOUT_S), "`request_timeout`."),
+        Limit("Time for a request's head to arrive", seconds(listener.HEAD_TIMEOUT_S), "The connection is closed."),
+        Limit("Query parameters", count(queries.FIELDS_LIMIT), "`invalid_request`."),
+        Limit("A cursor", f"{count(cursors.CURSOR_LIMIT)} characters", "`invalid_cursor`."),
+        Limit("Starts in one batch", count(wire_executions.BATCH_LIMIT), "`invalid_request`."),
+        Limit("`Prefer: wait=N`", f"{starts.MAX_WAIT_S} s", "More is taken as this."),
+        Limit("`count=capped`", count(execution_routes.COUNT_CAP), "`total_capped` is true."),
+        Limit("Node runs; artifacts of `include`",
+              f"{count(node_runs.RUNS_INCLUDED)}; {count(execution_routes.ARTIFACTS_INCLUDED)}", "List them by their own route."),
+        Limit("Values in one answer of a list", size(lookup.ANSWER_BYTES), "The page ends early and has a `next`."),
+        Limit("Connections", count(listener.MAX_CONNECTIONS), "`too_many_connections`."),
+        Limit("Event streams (`--streams`)", count(_SERVER.streams), "`too_many_streams`."),
+        Limit("Silence before a stream is pinged (`--stream-ping`)", format_duration(_SERVER.stream_ping), ""),
+        Limit("How long a stream's reader may stand still (`--stream-stall`)", format_duration(_SERVER.stream_stall),
+              "The connection is cut; reconnect with the last id."),
+        Limit("A stream's frames handed on at once", size(streaming.PIECE), ""),
+        Limit("Event rows kept in memory for one subscriber", count(hub.BUFFERED_CHUNKS), "It reads on from the store."),
+        Limit("Commits that the feed keeps in memory", f"{count(feed.KEPT_COMMITS)}, or {size(feed.KEPT_BYTES)}",
+              "Who is behind reads the store."),
+        Limit("How long the feed of all executions goes back",
+              format_duration(EngineSettings(home=_SERVER.home).feed_kept), "`event: reset`."),
+    ]  # fmt: skip
+
+
+def _table(limits: Iterable[Limit]) -> str:
+    return table(("what", "limit", "beyond"), limits)
+
+
+MAKERS: dict[str, Maker] = {
+    "limits-flows": lambda: _table(_flows()),
+    "limits-expressions": lambda: _table(_expressions()),
+    "limits-executions": lambda: _table(_executions()),
+    "limits-nodes": lambda: _table(_nodes()),
+    "limits-delays": lambda: _table(_delays()),
+    "limits-api": lambda: _table(_api()),
+}
