@@ -56,6 +56,11 @@ def to_rfc3339(at: int) -> str:
     )
 
 
+def optional_rfc3339(at: int | None) -> str | None:
+    """`to_rfc3339` of what may be absent."""
+    return None if at is None else to_rfc3339(at)
+
+
 def from_rfc3339(text: str) -> int:
     """Microseconds of an RFC 3339 time with an offset.
 

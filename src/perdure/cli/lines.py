@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from perdure.base.clock import SECOND, from_rfc3339, to_rfc3339
+from perdure.base.clock import SECOND, from_rfc3339
 from perdure.model.event import EventType
 from perdure.wire.events import Event, LogLine
 
@@ -70,6 +70,6 @@ def _because(data: dict[str, Any]) -> str:
 
 
 def _fact(key: str, value: Any) -> str:
-    if key.endswith("_at") and isinstance(value, int):
-        value = clock_time(to_rfc3339(value))
-    return f"{key.removesuffix('_at') if key.endswith('_at') else key}={value}"
+    if key.endswith("_at"):
+        return f"{key.removesuffix('_at')}={clock_time(value)}"
+    return f"{key}={value}"

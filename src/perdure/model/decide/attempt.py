@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.base.clock import to_rfc3339
 from perdure.model.decide.effects import Effect
 from perdure.model.decide.flight import linger
 from perdure.model.decide.record import end_run, leave, told
@@ -55,7 +56,8 @@ def begin(state: ExecutionState, run: NodeRun, at: int) -> list[Effect] | None:
             run.started_at = at
     state.running[run.key] = run
     state.touch(run)
-    state.tell(EventType.NODE_STARTED, at, run)
+    items = state.nodes[run.node].items
+    state.tell(EventType.NODE_STARTED, at, run, None if items is None or run.compensates else {"items": items})
     return None
 
 
@@ -99,7 +101,7 @@ def failed(
             run.status = NodeStatus.RETRYING
             run.retry_at = at + backoff(retry, attempt=run.attempt, jitter=jitter)
             state.touch(run)
-            state.tell(EventType.NODE_RETRYING, at, run, {"retry_at": run.retry_at, **told(failure)})
+            state.tell(EventType.NODE_RETRYING, at, run, {"retry_at": to_rfc3339(run.retry_at), **told(failure)})
             return linger(state, run)
     end_run(state, run, status, at, data=told(failure))
     return run_ended(state, run, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.base.clock import optional_rfc3339
 from perdure.model.decide.attempt import failed, spec_of, succeeded
 from perdure.model.decide.effects import CancelChild, Effect
 from perdure.model.decide.flight import depart, linger, next_due
@@ -44,7 +45,7 @@ def suspended(
     run.wait, run.wake_at, run.child = kind, wake_at, child
     state.touch(run)
     state.changes.waits_opened[run.key] = run
-    state.tell(EventType.NODE_SUSPENDED, at, run, {"wait": kind, "due_at": wake_at})
+    state.tell(EventType.NODE_SUSPENDED, at, run, {"wait": kind, "due_at": optional_rfc3339(wake_at)})
     if not goes_on(state, run):
         effects = give_up(state, run, NodeStatus.CANCELLED, why_stopped(state), at)
         return effects + run_ended(state, run, at)
@@ -114,7 +115,7 @@ def rest(state: ExecutionState, at: int) -> bool:
         return False
     state.status = ExecutionStatus.SUSPENDED
     kinds = sorted({run.wait or TIMER for run in state.waiting.values()})
-    state.tell(EventType.EXECUTION_SUSPENDED, at, data={"waits": kinds, "wake_at": wake_at})
+    state.tell(EventType.EXECUTION_SUSPENDED, at, data={"waits": kinds, "wake_at": optional_rfc3339(wake_at)})
     return True
 
 
