@@ -9,7 +9,7 @@ from perdure.api import bodies, cursors, feed, listener, queries, streaming
 from perdure.api.resources import executions as execution_routes
 from perdure.api.resources import lookup, node_runs, starts
 from perdure.artifacts import names
-from perdure.base import clock, codec, durations
+from perdure.base import clock, codec, durations, tags
 from perdure.base.durations import format_duration
 from perdure.engine import hub, sink
 from perdure.engine import starts as engine_starts
@@ -89,8 +89,8 @@ def _executions() -> list[Limit]:
         Limit("Depth of child executions", count(definition.MAX_DEPTH), "The node fails with `limit_exceeded`."),
         Limit("Crashes in a row, unless `max_recoveries` says else", count(definition.DEFAULT_MAX_RECOVERIES),
               "One more, and the execution is `abandoned`."),
-        Limit("Tags of a start", count(engine_starts.MAX_TAGS), "The start is refused."),
-        Limit("A tag's key; its value", f"{engine_starts.MAX_TAG_KEY}; {engine_starts.MAX_TAG_VALUE} characters",
+        Limit("Tags of an execution, its flow's among them", count(tags.MAX_TAGS), "The start is refused."),
+        Limit("A tag's key; its value", f"{tags.MAX_TAG_KEY}; {tags.MAX_TAG_VALUE} characters",
               "The start is refused."),
         Limit("An idempotency key", f"{engine_starts.MAX_KEY} characters", "The start is refused."),
         Limit("How long an idempotency key is remembered", seconds(start.IDEMPOTENCY_WINDOW / clock.SECOND),

@@ -109,7 +109,7 @@ def _plain(data: bytes, refusal: msgspec.ValidationError) -> Any:
 def _malformed(data: bytes, error: Exception) -> MalformedDocument:
     if isinstance(error, RecursionError):
         return MalformedDocument(
-            "the JSON is nested too deeply", problems=(Problem("nested_too_deeply", "nested too deeply"),)
+            "the JSON is nested too deeply", problems=(Problem("too_deep", "nested too deeply"),)
         )
     if isinstance(error, UnicodeDecodeError):
         # msgspec counts from the start of the text that it was reading: find the place in the whole.
@@ -124,7 +124,7 @@ def _malformed(data: bytes, error: Exception) -> MalformedDocument:
     if data.startswith(b"\xef\xbb\xbf"):
         what = "JSON does not begin with a byte order mark"
     line, column = line_and_column(data, offset)
-    problem = Problem("malformed_json", what, line=line, column=column)
+    problem = Problem("syntax", what, line=line, column=column)
     return MalformedDocument(f"{what} at line {line}, column {column}", problems=(problem,))
 
 

@@ -83,7 +83,7 @@ def _unfit(
     kinds: list[Any] = [error.kind for error in refusals]
     types = list(dict.fromkeys(name for kind in kinds for name in kind.types))
     shown = msgspec.json.encode(whole.instance)[:100].decode(errors="replace")
-    return Problem("wrong_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
+    return Problem("invalid_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
 
 
 def _object_schema(type: Any, schema_path: Sequence[str | int]) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _object_schema(type: Any, schema_path: Sequence[str | int]) -> dict[str, Any
 
 def _code(kind: str) -> str:
     return {
-        "type": "wrong_type",
-        "anyOf": "wrong_type",
+        "type": "invalid_type",
+        "anyOf": "invalid_type",
         "minimum": "out_of_range",
         "maximum": "out_of_range",
         "exclusiveMinimum": "out_of_range",
@@ -106,11 +106,8 @@ def _code(kind: str) -> str:
         "maxLength": "out_of_range",
         "minItems": "out_of_range",
         "maxItems": "out_of_range",
+        "minProperties": "out_of_range",
         "maxProperties": "out_of_range",
-        "enum": "unknown_value",
-        "pattern": "wrong_form",
-        "format": "wrong_form",
-        "propertyNames": "wrong_form",
     }.get(kind, "invalid_value")
 
 

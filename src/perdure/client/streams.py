@@ -10,14 +10,19 @@ import httpx2
 from perdure.base.clock import SECOND
 from perdure.client.errors import ClientError, ServerBusy, ServerTrouble, ServerUnreachable
 from perdure.client.transport import Params, Transport, decoded
-from perdure.wire.events import Event
+from perdure.wire.events import Event, FeedReset
 
 T = TypeVar("T")
 OnReconnect = Callable[[ClientError | None], None]
 """Called before each try to take a stream up again, with what broke it (None: the server closed it)."""
 
+OnReset = Callable[[FeedReset], None]
+"""Called when the server no longer keeps what came behind the cursor; the stream goes on with what it has."""
+
 END = "end"
 """Name of the message by which the server says that a stream is over and need not be taken up again."""
+RESET = "reset"
+"""Name of the message by which the server says that events were missed."""
 
 
 async def event_messages(
@@ -28,6 +33,7 @@ async def event_messages(
     params: Params,
     cursor: str | None,
     on_reconnect: OnReconnect | None,
+    on_reset: OnReset | None = None,
 ) -> AsyncIterator[tuple[str, T]]:
     """(cursor, value) of each message of an SSE stream, across reconnects, until the server says that it ends.
 
@@ -50,7 +56,10 @@ async def event_messages(
                     retry_s = message.retry / 1000 if message.retry is not None else retry_s
                     if message.event == END:
                         return
-                    if message.data:
+                    if message.event == RESET:
+                        if on_reset is not None:
+                            on_reset(decoded(message.data, FeedReset, status=response.status_code))
+                    elif message.data:
                         cursor = message.id or cursor
                         yield cursor or "", decoded(message.data, answer, status=response.status_code)
         except (ServerUnreachable, ServerTrouble) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from perdure.client.streams import OnReconnect, event_messages
+from perdure.client.streams import OnReconnect, OnReset, event_messages
 from perdure.client.transport import Transport
 from perdure.wire.events import Event
 from perdure.wire.system import Health, SystemInfo, Worker, WorkerList
@@ -34,9 +34,25 @@ class AsyncSystem:
         return await self._transport.call("GET", "//openapi.json", dict[str, Any])
 
     async def events(
-        self, *, cursor: str | None = None, on_reconnect: OnReconnect | None = None
+        self,
+        *,
+        cursor: str | None = None,
+        on_reconnect: OnReconnect | None = None,
+        on_reset: OnReset | None = None,
     ) -> AsyncIterator[Event]:
-        """Events of all executions of the workspace from now on, or behind a cursor. Never ends by itself."""
-        stream = event_messages(self._transport, "/events", Event, params={}, cursor=cursor, on_reconnect=on_reconnect)
+        """Events of all executions of the workspace from now on, or behind a cursor. Never ends by itself.
+
+        Events are kept for a time: `on_reset` is told when some behind the cursor were no longer there, before
+        the first that follows the gap.
+        """
+        stream = event_messages(
+            self._transport,
+            "/events",
+            Event,
+            params={},
+            cursor=cursor,
+            on_reconnect=on_reconnect,
+            on_reset=on_reset,
+        )
         async for _, event in stream:
             yield event

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from perdure.base.clock import DAY, Clock
 from perdure.base.codec import Json
 from perdure.base.ids import new_id
+from perdure.base.tags import MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS, TAG_KEY, TAG_VALUE
 from perdure.engine.catalog import Catalog
 from perdure.engine.requests import StartRequest
 from perdure.engine.values import ValueRefused, Values, to_json
@@ -16,9 +18,6 @@ from perdure.model.definition import MAX_DEPTH, qualified
 from perdure.model.execution import NodeRun
 from perdure.store.records import ExecutionRecord, LimitClaim, NewExecution, RateClaim, Value
 
-MAX_TAGS = 32
-MAX_TAG_KEY = 63
-MAX_TAG_VALUE = 255
 MAX_KEY = 255
 """Characters of an idempotency key."""
 MAX_TIMEOUT = 3650 * DAY
@@ -36,8 +35,9 @@ class Starts:
         """Raises `FlowNotFound`, `InvalidInput` and the like; nothing is stored yet."""
         flow = _address(request.flow)
         version, program = await self._catalog.program(request.workspace, flow, request.version)
-        _check(request)
         definition = program.flow
+        tags = {**definition.tags, **request.tags}
+        _check(request, tags)
         input_ = program.check_input(request.input)
         now = self._clock.now()
         id_ = new_id()
@@ -51,7 +51,7 @@ class Starts:
             input=await self._input(input_),
             priority=definition.priority if request.priority is None else request.priority,
             queue=request.queue or definition.queue,
-            tags={**definition.tags, **request.tags},
+            tags=tags,
             trigger_kind=request.trigger_kind,
             trigger_id=request.trigger_id,
             trigger_context=request.trigger_context,
@@ -119,7 +119,8 @@ def _key(evaluate: Callable[[Json], str], input_: Json, flow: str, place: str) -
     return f"{flow}:{text}" if text else flow
 
 
-def _check(request: StartRequest) -> None:
+def _check(request: StartRequest, tags: dict[str, str]) -> None:
+    """`tags` are the flow's and the request's together."""
     problems: list[Problem] = []
     if request.priority is not None and not 0 <= request.priority <= 9:
         problems.append(Problem("out_of_range", f"priority is {request.priority}; it goes from 0 to 9", "/priority"))
@@ -130,7 +131,7 @@ def _check(request: StartRequest) -> None:
         problems.append(
             Problem("out_of_range", f"an idempotency key has 1 to {MAX_KEY} characters", "/idempotency_key")
         )
-    problems += _check_tags(request.tags)
+    problems += _check_tags(tags)
     if problems:
         raise InvalidRequest(problems[0].detail, problems=tuple(problems))
 
@@ -138,16 +139,18 @@ def _check(request: StartRequest) -> None:
 def _check_tags(tags: dict[str, str]) -> Sequence[Problem]:
     problems = []
     if len(tags) > MAX_TAGS:
-        problems.append(Problem("limit_exceeded", f"{len(tags)} tags; at most {MAX_TAGS}", "/tags"))
+        detail = f"{len(tags)} tags, the flow's among them; at most {MAX_TAGS}"
+        problems.append(Problem("out_of_range", detail, "/tags"))
     for key, value in tags.items():
-        if not 0 < len(key) <= MAX_TAG_KEY or ":" in key:
-            problems.append(
-                Problem(
-                    "invalid_tag", f"a tag's key has 1 to {MAX_TAG_KEY} characters and no colon: {key[:80]!r}", "/tags"
-                )
-            )
+        shown = repr(key[:80])
+        if len(key) > MAX_TAG_KEY:
+            problems.append(Problem("out_of_range", f"the key of tag {shown} has over {MAX_TAG_KEY} characters", "/tags"))
+        elif re.search(TAG_KEY, key) is None:
+            detail = f"{shown} is no tag's key: 1 to {MAX_TAG_KEY} characters, no colon and no control character"
+            problems.append(Problem("invalid_value", detail, "/tags"))
         if len(value) > MAX_TAG_VALUE:
-            problems.append(
-                Problem("invalid_tag", f"the value of tag {key[:80]!r} has over {MAX_TAG_VALUE} characters", "/tags")
-            )
+            detail = f"the value of tag {shown} has over {MAX_TAG_VALUE} characters"
+            problems.append(Problem("out_of_range", detail, "/tags"))
+        elif re.search(TAG_VALUE, value) is None:
+            problems.append(Problem("invalid_value", f"the value of tag {shown} has a control character", "/tags"))
     return problems

@@ -131,7 +131,7 @@ class FlowCompiler:
             concurrency=self._concurrency(value.get("concurrency")),
             rate=self._rate(value.get("rate")),
             priority=_of(value, "priority", int, 5),
-            queue=self._queue(value, "") or "default",
+            queue=self._queue(value) or "default",
             tags=_of(value, "tags", dict, {}),
             max_recoveries=_of(value, "max_recoveries", int, DEFAULT_MAX_RECOVERIES),
             triggers=tuple(triggers) if isinstance(triggers, list) else (),
@@ -146,13 +146,13 @@ class FlowCompiler:
             self._report.add("invalid_identifier", str(error), "/id")
             return ""
 
-    def _queue(self, value: dict[str, Any], pointer: str) -> str | None:
+    def _queue(self, value: dict[str, Any]) -> str | None:
         queue: str | None = _of(value, "queue", str)
         if queue is not None and not is_segment(queue):
             detail = (
                 f"{queue[:80]!r} is no queue: a-z 0-9 _ . -, beginning with a letter or digit, at most 63 characters"
             )
-            self._report.add("invalid_identifier", detail, f"{pointer}/queue")
+            self._report.add("invalid_identifier", detail, "/queue")
         return queue
 
     def _concurrency(self, value: Any) -> Concurrency | None:
@@ -266,14 +266,13 @@ class FlowCompiler:
             foreach=body.get("foreach"),
             parallel=_of(body, "parallel", int),
             key=_of(body, "key", str),
-            on_item_error=_member(OnItemError, body.get("on_item_error"), OnItemError.FAIL),
+            on_item_error=_on_item_error(body),
             retry=self._retry(body.get("retry"), f"{pointer}/retry"),
             timeout=self._duration(body, "timeout", pointer, low=1, high=MAX_DURATION),
             with_=_of(body, "with", dict, {}),
             env=_of(body, "env", dict, {}),
             isolation=_member(Isolation, body.get("isolation"), None),
             on_interrupt=_member(OnInterrupt, body.get("on_interrupt"), OnInterrupt.RERUN),
-            queue=self._queue(body, pointer),
             description=_of(body, "description", str),
         )
 
@@ -337,6 +336,12 @@ def _when(body: dict[str, Any]) -> str | None:
     if isinstance(when, bool):
         return "true" if when else "false"
     return when if isinstance(when, str) else None
+
+
+def _on_item_error(body: dict[str, Any]) -> OnItemError:
+    """A bare `null` means the same as the text: nobody who writes it asks for the default."""
+    value = body.get("on_item_error", OnItemError.FAIL)
+    return OnItemError.NULL if value is None else _member(OnItemError, value, OnItemError.FAIL)
 
 
 def _of(value: dict[str, Any], field: str, kind: type, default: Any = None) -> Any:

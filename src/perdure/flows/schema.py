@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from perdure.base.tags import MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS, TAG_KEY, TAG_VALUE
 from perdure.model.definition import (
     DEFAULT_MAX_RECOVERIES,
     MAX_FOREACH_ITEMS,
@@ -24,7 +25,6 @@ from perdure.nodes.interface import NodeType
 MAX_ATTEMPTS = 1_000
 MAX_CONCURRENCY = 100_000
 MAX_RATE = 1_000_000
-MAX_TAGS = 64
 
 Schema = dict[str, Any]
 
@@ -102,14 +102,16 @@ COMMON_NODE_FIELDS: Schema = {
         "description": "How many items run at a time; without it as many as the worker has room for.",
     },
     "key": {"type": "string", "description": "A template over item that labels each run of a foreach."},
-    "on_item_error": _choice(OnItemError, "fail", "Whether an item that failed fails the node, or counts as null."),
+    "on_item_error": {
+        "enum": [*map(str, OnItemError), None], "default": "fail",
+        "description": "Whether an item that failed fails the node, or counts as null (text or bare).",
+    },
     "retry": _RETRY,
     "timeout": _NODE_TIMEOUT,
     "with": _WITH,
     "env": _ENV,
     "isolation": _ISOLATION,
     "on_interrupt": _choice(OnInterrupt, "rerun", "What happens to an attempt whose worker died."),
-    "queue": {"type": "string", "description": "Only workers that serve this queue run the node."},
 }  # fmt: skip
 
 _COMPENSATE_FIELDS = ("description", "with", "env", "retry", "timeout", "isolation")
@@ -201,8 +203,11 @@ def flow_schema(node_types: Mapping[str, NodeType]) -> Schema:
             },
             "queue": {"type": "string", "default": "default", "description": "Which workers run it."},
             "tags": {
-                "type": "object", "additionalProperties": {"type": "string", "maxLength": 256}, "maxProperties": MAX_TAGS,
-                "description": "Given to every execution.",
+                "type": "object", "maxProperties": MAX_TAGS,
+                "propertyNames": {"minLength": 1, "maxLength": MAX_TAG_KEY, "pattern": TAG_KEY},
+                "additionalProperties": {"type": "string", "maxLength": MAX_TAG_VALUE, "pattern": TAG_VALUE},
+                "description": "Given to every execution, beside those of its start. "
+                f"Keys have up to {MAX_TAG_KEY} characters and no colon, values up to {MAX_TAG_VALUE}.",
             },
             "max_recoveries": {
                 "type": "integer", "minimum": 0, "maximum": 1_000, "default": DEFAULT_MAX_RECOVERIES,

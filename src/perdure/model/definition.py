@@ -125,7 +125,6 @@ class Node(msgspec.Struct, frozen=True):
     env: dict[str, Any] = {}
     isolation: Isolation | None = None
     on_interrupt: OnInterrupt = OnInterrupt.RERUN
-    queue: str | None = None
     compensate: Node | None = None
     """What undoes this node once it completed; its id is `<id>` and its runs carry the label `compensate`."""
     description: str | None = None

@@ -78,6 +78,12 @@ FROM drawn GROUP BY flow, status, kind, hour
 ON CONFLICT (workspace, flow, status, trigger_kind, hour) DO UPDATE SET count = counters.count + excluded.count
 """
 
+_HOURS = """
+INSERT INTO hours (workspace, status, trigger_kind, hour, count)
+SELECT workspace, status, trigger_kind, hour, sum(count) FROM counters GROUP BY 1, 2, 3, 4
+ON CONFLICT (workspace, hour, status, trigger_kind) DO UPDATE SET count = excluded.count
+"""
+
 _DAYS = """
 INSERT INTO days (workspace, flow, status, trigger_kind, day, count)
 SELECT workspace, flow, status, trigger_kind, hour / 24, sum(count) FROM counters GROUP BY 1, 2, 3, 4, 5
@@ -114,6 +120,7 @@ def seed_history(
             _write_set(connection, workspace=workspace, first=first, end=end, since=now - SPAN, step=SPAN / executions)
         told(end)
     with connection:
+        connection.execute(_HOURS)
         connection.execute(_DAYS)
         connection.execute(_TOTALS)
         connection.execute(_SKEW, {"skew": SECOND})

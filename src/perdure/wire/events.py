@@ -25,6 +25,12 @@ class Event(Struct, kw_only=True):
     data: dict[str, Any] | None
 
 
+class FeedReset(Struct, kw_only=True):
+    """Behind the cursor that was given, events are no longer kept: those that follow come after a gap."""
+
+    reason: str
+
+
 class EventList(Struct, kw_only=True):
     """`ended`: the execution is over and this page holds its last event."""
 

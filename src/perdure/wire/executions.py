@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
+from perdure.base.tags import MAX_TAGS
 from perdure.wire.artifacts import Artifact
 from perdure.wire.nodes import NodeRun, Wait
 from perdure.wire.scalars import (
@@ -36,7 +37,7 @@ class StartExecution(Struct, kw_only=True, forbid_unknown_fields=True):
     flow: FlowAddress
     input: Json = field(default_factory=dict)
     version: VersionNumber | None = None
-    tags: Annotated[dict[TagKey, TagValue], Meta(max_length=32)] = field(default_factory=dict)
+    tags: Annotated[dict[TagKey, TagValue], Meta(max_length=MAX_TAGS)] = field(default_factory=dict)
     trigger_context: Json = None
     idempotency_key: IdempotencyKey | None = None
     start_at: Annotated[datetime, Meta(tz=True)] | None = None

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from perdure.base.tags import MAX_TAG_KEY, MAX_TAG_VALUE, TAG_KEY, TAG_VALUE
+
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-22T13:45:00.000000Z"])]
 """RFC 3339 in UTC with six digits of fraction."""
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"}, examples=["01936b1e-5f3a-7c2d-9b1a-0c6a8f3e2d71"])]
@@ -29,8 +31,8 @@ Priority = Annotated[int, Meta(ge=0, le=9)]
 """Higher goes first."""
 VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-TagKey = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f:]+$")]
-TagValue = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+TagKey = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_KEY, pattern=TAG_KEY)]
+TagValue = Annotated[str, Meta(max_length=MAX_TAG_VALUE, pattern=TAG_VALUE)]
 QueueName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 FlowAddress = Annotated[str, Meta(min_length=1, max_length=127, examples=["reports/digest", "hello"])]
 """`namespace/name`, or a bare name in the namespace `default`."""

@@ -162,7 +162,7 @@ async def test_a_row_that_the_database_refuses_fails_its_execution_alone(
 
 async def test_an_impossible_transition_is_refused(world: World) -> None:
     started, other = world.started(), world.started()
-    bad = world.advancing(started, ExecutionStatus.ABANDONED)
+    bad = world.advancing(started, ExecutionStatus.QUEUED)
     outcome = world.write(advances=(bad, world.advancing(other, COMPLETED)))
     assert isinstance(outcome.advances[0], RowRefused)
     assert isinstance(outcome.advances[1], Advanced)

@@ -37,7 +37,7 @@ from perdure.store.records import ExecutionRecord
 from perdure.wire.events import EventList, LogList
 
 SCANNED_PAGES = 20
-"""Pages of the store that one filtered page looks through at most; then it is short and has a `next`."""
+"""Pages of the store that one filtered page looks through at most; then it is short, or empty, and has a `next`."""
 FROM_START = "start"
 """Instead of a cursor: everything that the feed still has."""
 _LEVELS = ("debug", "info", "warning", "error")
@@ -78,11 +78,11 @@ async def get_events(call: Call[EventsQuery, None]) -> Answer | Stream:
         after = _last_event_id(call, record, query.after)
         encode = call.services.frames.of_execution
         return _stream(call, _followed(call, record, after, chosen, encode))
-    items, more = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=False)
+    items, further = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=False)
     last = items[-1].seq if items else query.after
-    ended = record.status in TERMINAL and not more and last <= record.last_seq
+    ended = record.status in TERMINAL and further is None and last <= record.last_seq
     data = [event(item, str(item.seq)) for item in items]
-    return Answer(body=EventList(data=data, next=str(last) if more else None, ended=ended))
+    return Answer(body=EventList(data=data, next=further, ended=ended))
 
 
 async def get_logs(call: Call[LogsQuery, None]) -> Answer | Stream:
@@ -93,9 +93,8 @@ async def get_logs(call: Call[LogsQuery, None]) -> Answer | Stream:
     if query.follow or call.wants_stream():
         after = _last_event_id(call, record, query.after)
         return _stream(call, _followed(call, record, after, chosen, log_frame))
-    items, more = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=True)
-    data = [log_line(item) for item in items]
-    return Answer(body=LogList(data=data, next=str(data[-1].seq) if more and data else None))
+    items, further = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=True)
+    return Answer(body=LogList(data=[log_line(item) for item in items], next=further))
 
 
 async def get_feed(call: Call[FeedQuery, None]) -> Stream:
@@ -145,22 +144,25 @@ def _stream(call: Call[Any, Any], source: AsyncGenerator[bytes], *, ping: Callab
 
 async def _scan(
     call: Call[Any, Any], record: ExecutionRecord, *, after: int, limit: int, chosen: Chosen, logs_only: bool
-) -> tuple[list[NumberedEvent], bool]:
-    """Up to `limit` chosen events behind `after`, and whether there may be more behind the last of them."""
+) -> tuple[list[NumberedEvent], str | None]:
+    """Up to `limit` chosen events behind `after`, and the `after` of the next page.
+
+    That is where looking stopped, which may be far behind the last event found; None when nothing is left.
+    """
     found: list[NumberedEvent] = []
     events = call.services.engine.store.events
     for _ in range(SCANNED_PAGES):
         chunks = await events.page(call.workspace, record.id, after, limit + 1, logs_only=logs_only)
         items = [item for chunk in chunks for item in numbered(chunk, after)]
         if not items:
-            return found, False
+            return found, None
         for item in items:
             if chosen(item):
                 if len(found) == limit:
-                    return found, True
+                    return found, str(after)
                 found.append(item)
-        after = items[-1].seq
-    return found, True
+            after = item.seq
+    return found, str(after)
 
 
 def _of_types(types: list[EventType]) -> Chosen:
@@ -200,7 +202,7 @@ def _since(text: str, now: int) -> int:
     except ValueError:
         detail = f"{text!r} is neither a time with an offset (2026-11-22T13:45:00Z) nor a duration (10m)"
         raise InvalidRequest(
-            "the query is not valid", problems=(Problem("wrong_form", detail, parameter="since"),)
+            "the query is not valid", problems=(Problem("invalid_value", detail, parameter="since"),)
         ) from None
 
 

@@ -123,7 +123,7 @@ def _header_key(call: Call[Any, Any]) -> str | None:
     if not _KEY.fullmatch(key):
         raise InvalidRequest(
             "the Idempotency-Key header is not valid",
-            problems=(Problem("wrong_form", "1 to 255 printable characters of UTF-8", parameter="Idempotency-Key"),),
+            problems=(Problem("invalid_value", "1 to 255 printable characters of UTF-8", parameter="Idempotency-Key"),),
         )
     return key
 
@@ -157,7 +157,7 @@ def _timeout(value: str | float, pointer: str) -> int:
         return parse_duration(value)
     except ValueError as error:
         raise InvalidRequest(
-            "the request is not valid", problems=(Problem("wrong_form", str(error), pointer),)
+            "the request is not valid", problems=(Problem("invalid_value", str(error), pointer),)
         ) from None
 
 

@@ -67,7 +67,7 @@ def _role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise _refused("unknown_value", f'there is no role "{text[:60]}"{nearest(text, Role)}', "/role") from None
+        raise _refused("invalid_value", f'there is no role "{text[:60]}"{nearest(text, Role)}', "/role") from None
 
 
 def _refused(code: str, detail: str, pointer: str) -> InvalidRequest:

@@ -1,4 +1,4 @@
-"""Keeps the store small: folds counters, forgets idempotency keys, trims the feed; beats the worker's heart."""
+"""Keeps the store small: folds counters, forgets idempotency keys, trims the feed."""
 
 from __future__ import annotations
 

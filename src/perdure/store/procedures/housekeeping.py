@@ -17,13 +17,17 @@ def fold_counters(context: Context, command: FoldCounters) -> Procedure[int]:
     if not sums:
         return 0
     yield Many("counters_add", [row[:6] for row in sums])
+    hours: dict[tuple[Any, ...], int] = {}
     days: dict[tuple[Any, ...], int] = {}
     totals: dict[tuple[Any, ...], int] = {}
     for workspace, flow, status, trigger_kind, hour, delta, _, _ in sums:
+        of_hour = (workspace, status, trigger_kind, hour)
+        hours[of_hour] = hours.get(of_hour, 0) + delta
         total = (workspace, flow, status, trigger_kind)
         totals[total] = totals.get(total, 0) + delta
         day = (*total, hour // HOURS_A_DAY)
         days[day] = days.get(day, 0) + delta
+    yield Many("hours_add", [(*key, delta) for key, delta in sorted(hours.items())])
     yield Many("days_add", [(*key, delta) for key, delta in sorted(days.items())])
     yield Many("totals_add", [(*key, delta) for key, delta in sorted(totals.items())])
     yield All("counter_deltas_drop", {"last": max(row[6] for row in sums)})

@@ -51,6 +51,11 @@ DELETE FROM counter_deltas WHERE n <= :last;
 INSERT INTO counters {insert}
 ON CONFLICT (workspace, flow, status, trigger_kind, hour) DO UPDATE SET count = counters.count + excluded.count;
 
+-- name: hours_add
+-- rows: workspace text, status text, trigger_kind text, hour bigint, count bigint
+INSERT INTO hours {insert}
+ON CONFLICT (workspace, hour, status, trigger_kind) DO UPDATE SET count = hours.count + excluded.count;
+
 -- name: days_add
 -- rows: workspace text, flow text, status text, trigger_kind text, day bigint, count bigint
 INSERT INTO days {insert}

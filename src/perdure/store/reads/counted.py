@@ -28,6 +28,7 @@ _COLUMNS = {
 }
 
 _DELTAS = f"SELECT d.*, d.hour / {HOURS_A_DAY} AS day, d.delta AS count FROM counter_deltas AS d"  # noqa: S608
+_FLOWLESS = f"SELECT h.*, h.hour / {HOURS_A_DAY} AS day FROM hours AS h"  # noqa: S608
 _HOURS = f"SELECT h.*, h.hour / {HOURS_A_DAY} AS day FROM counters AS h"  # noqa: S608
 _DAYS = "SELECT * FROM days"
 _TOTALS = "SELECT * FROM totals"
@@ -110,7 +111,7 @@ def counter_query(workspace: str, filter: ExecutionFilter, group_by: Sequence[st
     columns = [_COLUMNS["flow" if name == "namespace" else name] for name in group_by]
     picks = ", ".join([f"{column.name} AS g{index}" for index, column in enumerate(columns)] + ["c.count AS count"])
     parts = []
-    for index, (source, column, span) in enumerate(_sources(group_by, hours)):
+    for index, (source, column, span) in enumerate(_sources(filter, group_by, hours)):
         where = [*conditions, *_within(column, span, index, params)]
         parts.append(f"SELECT {picks} FROM ({source}) AS c WHERE {' AND '.join(where)}")  # noqa: S608
     names = [f"s.g{index}" for index in range(len(columns))]
@@ -120,10 +121,14 @@ def counter_query(workspace: str, filter: ExecutionFilter, group_by: Sequence[st
     return Query(sql, params, (*columns, Column("count", "bigint")))
 
 
-def _sources(group_by: Sequence[str], hours: Span) -> Iterator[tuple[str, str, Span]]:
+def _sources(filter: ExecutionFilter, group_by: Sequence[str], hours: Span) -> Iterator[tuple[str, str, Span]]:
     """What to sum: (table, its column of time, from and to in its unit)."""
     yield _DELTAS, "hour", hours
     first, end = hours
+    timed = hours != (None, None) or "hour" in group_by or "day" in group_by
+    if timed and filter.flow is None and filter.namespace is None and not {"flow", "namespace"} & set(group_by):
+        yield _FLOWLESS, "hour", hours
+        return
     if "hour" in group_by:
         yield _HOURS, "hour", hours
         return

@@ -240,6 +240,15 @@ CREATE TABLE counters (
 
 CREATE INDEX counters_by_hour ON counters (workspace, hour);
 
+CREATE TABLE hours (
+    workspace TEXT NOT NULL,
+    status TEXT NOT NULL,
+    trigger_kind TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (workspace, hour, status, trigger_kind)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE days (
     workspace TEXT NOT NULL,
     flow TEXT NOT NULL,
