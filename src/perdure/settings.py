@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -13,14 +14,15 @@ from msgspec import Meta
 from perdure.api.findings import nearest
 from perdure.api.streaming import StreamLimits
 from perdure.base.clock import SECOND
-from perdure.base.durations import parse_duration
+from perdure.base.durations import format_duration, parse_duration
 from perdure.engine.settings import EngineSettings
 from perdure.errors import InvalidSettings, Problem
 
 CONFIG_FILE = "perdure.toml"
 _PREFIX = "PERDURE_"
 _FROM_FILE = "_FILE"
-_LISTS = frozenset({"flows", "queues"})
+_LISTS = {"flows": ":", "queues": ":", "allow_private_hosts": ",", "pass_env": ","}
+"""Settings that are lists, and what sets their parts apart in a variable."""
 _DURATIONS = frozenset({"grace", "cleanup_grace", "drain", "stream_stall", "stream_ping"})
 
 
@@ -45,6 +47,10 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     worker_name: str | None = None
     allow_private_addresses: bool = False
     """Whether http nodes may reach private networks."""
+    allow_private_hosts: list[str] = msgspec.field(default_factory=list)
+    """Hosts, addresses and networks that http nodes may reach although they are private."""
+    pass_env: list[str] = msgspec.field(default_factory=list)
+    """Variables of the server's environment that shell nodes get besides PATH, HOME, LANG, LC_ALL, TZ and TMPDIR."""
     grace: Annotated[int, Meta(ge=0)] = 10 * SECOND
     """What a stopped attempt is given before it is killed."""
     cleanup_grace: Annotated[int, Meta(ge=0)] = 60 * SECOND
@@ -80,6 +86,8 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             queues=None if self.queues is None else tuple(self.queues),
             pool_size=self.pool_size,
             allow_private_addresses=self.allow_private_addresses,
+            allow_private_hosts=tuple(self.allow_private_hosts),
+            pass_env=tuple(self.pass_env),
             grace=self.grace,
             cleanup_grace=self.cleanup_grace,
             drain=self.drain,
@@ -96,7 +104,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], folder: 
     Args:
         flags: settings by name as given on the command line; None where not given.
         environ: the environment; `PERDURE_<NAME>`, or `PERDURE_<NAME>_FILE` with the path of a file that holds
-            the value; lists are set apart by `:`.
+            the value; lists are set apart by `:`, hosts and names of variables by `,`.
         folder: where `perdure.toml` is looked for, unless `PERDURE_CONFIG` names a file.
 
     Raises InvalidSettings that names the source and lists every problem.
@@ -105,36 +113,72 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str], folder: 
     path = folder / CONFIG_FILE if named is None else Path(named)
     given: dict[str, Any] = {}
     if named is not None or path.exists():
-        given |= _read("the file " + str(path), _toml(path))
-    given |= _read("the environment", _from_environ(environ))
-    given |= _read("the command line", {name: value for name, value in flags.items() if value is not None})
+        given |= _read(f"the file {path}", _toml(path), _key)
+    given |= _read("the environment", _from_environ(environ), lambda name: _variable(name, environ))
+    chosen = {name: value for name, value in flags.items() if value is not None}
+    given |= _read("the command line", chosen, lambda name: f"--{name.replace('_', '-')}")
     return ServerSettings(**given)
 
 
-def _read(source: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """One source's values, checked one by one so that a problem names where it comes from."""
+def _read(source: str, raw: Mapping[str, Any], spelled: Callable[[str], str]) -> dict[str, Any]:
+    """One source's values, checked one by one so that a problem names where it comes from.
+
+    `spelled` is how the source writes a setting's name.
+    """
     fields = {field.name: field for field in msgspec.structs.fields(ServerSettings)}
     values: dict[str, Any] = {}
     problems = []
     for name, value in raw.items():
         if name not in fields:
             detail = f'there is no setting "{name}"{nearest(name, fields)}'
-            problems.append(Problem("unknown_setting", detail, f"/{name}"))
+            problems.append(Problem("unknown_setting", detail, parameter=spelled(name)))
             continue
         try:
             values[name] = msgspec.convert(_value(name, value), fields[name].type, dec_hook=_path)
-        except (ValueError, msgspec.ValidationError) as error:
-            problems.append(Problem("invalid_setting", str(error), f"/{name}"))
+        except (ValueError, msgspec.ValidationError):
+            detail = f"{_shown(value)} does not fit; give {_wanted(name, fields[name].type)}"
+            problems.append(Problem("invalid_setting", detail, parameter=spelled(name)))
     if problems:
-        detail = "; ".join(f"{(problem.pointer or '').removeprefix('/')}: {problem.detail}" for problem in problems)
-        raise InvalidSettings(f"{source} has settings that are not valid: {detail}", problems=tuple(problems))
+        names = ", ".join(str(problem.parameter) for problem in problems)
+        raise InvalidSettings(f"{source} has settings that are not valid: {names}", problems=tuple(problems))
     return values
+
+
+def _key(name: str) -> str:
+    return name
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    variable = _PREFIX + name.upper()
+    return variable + _FROM_FILE if variable + _FROM_FILE in environ else variable
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _wanted(name: str, kind: Any) -> str:
+    """What a setting takes, in words, from its type."""
+    bounds = [meta for one in (kind, *get_args(kind)) for meta in getattr(one, "__metadata__", ())]
+    low, high = (bounds[0].ge, bounds[0].le) if bounds else (None, None)
+    if name in _DURATIONS:
+        return f"a duration of {format_duration(low or 0)} or more, such as 500ms, 30s, 10m or 1h30m"
+    if low is not None:
+        return f"a whole number from {low} to {high}"
+    if kind is bool:
+        return "true or false"
+    options = [option for option in get_args(kind) if isinstance(option, str)]
+    if options:
+        return f"one of {', '.join(options)}"
+    kinds = {one for one in (kind, *get_args(kind)) if one is not NoneType}
+    return "a list of texts" if name in _LISTS else "a path" if Path in kinds else "a text"
 
 
 def _path(type: type, value: Any) -> Any:
     if type is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
-    raise NotImplementedError
+    raise ValueError(f"{value!r} is not of the type {type.__name__}")
 
 
 def _value(name: str, value: Any) -> Any:
@@ -174,7 +218,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 def _from_text(name: str, text: str) -> Any:
     """A variable's text as the value that its setting takes; what does not fit stays text and is refused later."""
     if name in _LISTS:
-        return [part for part in text.split(":") if part]
+        return [part for part in text.split(_LISTS[name]) if part]
     if name in _DURATIONS:
         return text
     default = getattr(ServerSettings(), name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.cli.failures import explain
 from perdure.errors import InvalidSettings
 from perdure.settings import ServerSettings, load_settings
 
@@ -24,6 +25,7 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
         "PERDURE_WORKER_NAME": "w", "PERDURE_ALLOW_PRIVATE_ADDRESSES": "true", "PERDURE_GRACE": "1s",
         "PERDURE_CLEANUP_GRACE": "2s", "PERDURE_DRAIN": "1m", "PERDURE_STREAMS": "9", "PERDURE_STREAM_PING": "3s",
         "PERDURE_STREAM_STALL": "4s", "PERDURE_LOG_LEVEL": "debug", "PERDURE_LOG_FORMAT": "json",
+        "PERDURE_ALLOW_PRIVATE_HOSTS": "db.internal:5432,10.0.0.0/8", "PERDURE_PASS_ENV": "AWS_REGION,EDITOR",
     }  # fmt: skip
     assert {name.removeprefix("PERDURE_").lower() for name in environ} == set(ServerSettings.__struct_fields__)
     found = load_settings({}, environ, tmp_path)
@@ -32,6 +34,7 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
     ]
     assert unchanged == []
     assert found.drain == 60_000_000
+    assert found.allow_private_hosts == ["db.internal:5432", "10.0.0.0/8"]
     assert found.store_path() == Path("s.db")
 
 
@@ -45,27 +48,56 @@ def test_a_variable_may_name_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("variable", "value", "right"),
     [
-        ({"PERDURE_PORT": "http"}, "port"),
-        ({"PERDURE_PORT": "70000"}, "65535"),
-        ({"PERDURE_SLOTS": "0"}, ">= 1"),
-        ({"PERDURE_DRAIN": "soon"}, "no duration"),
-        ({"PERDURE_LOG_LEVEL": "loud"}, "loud"),
-        ({"PERDURE_ALLOW_PRIVATE_ADDRESSES": "maybe"}, "allow_private_addresses"),
-        ({"PERDURE_CONFIG": "none.toml"}, "cannot be read"),
+        ("PERDURE_PORT", "http", "a whole number from 0 to 65535"),
+        ("PERDURE_PORT", "70000", "a whole number from 0 to 65535"),
+        ("PERDURE_SLOTS", "0", "a whole number from 1 to 100000"),
+        ("PERDURE_POOL_SIZE", "many", "a whole number from 1 to 1024"),
+        ("PERDURE_DRAIN", "soon", "a duration of 0s or more, such as 500ms, 30s, 10m or 1h30m"),
+        ("PERDURE_STREAM_PING", "10ms", "a duration of 1s or more, such as 500ms, 30s, 10m or 1h30m"),
+        ("PERDURE_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("PERDURE_ALLOW_PRIVATE_ADDRESSES", "maybe", "true or false"),
     ],
 )
-def test_a_bad_value_is_told_with_its_source(tmp_path: Path, environ: dict[str, str], told: str) -> None:
-    with pytest.raises(InvalidSettings, match=told):
-        load_settings({}, environ, tmp_path)
+def test_a_bad_value_is_told_once_with_its_variable_and_what_would_be_right(
+    tmp_path: Path, variable: str, value: str, right: str
+) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings({}, {variable: value}, tmp_path)
+    first, second = explain(caught.value).text.splitlines()
+    assert first == f"error: the environment has settings that are not valid: {variable}"
+    shown = value if value.isdigit() else f'"{value}"'
+    assert second == f"  {variable}: invalid_setting: {shown} does not fit; give {right}"
+
+
+def test_a_bad_value_is_told_with_its_flag_key_or_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"the command line .*: --pool-size"):
+        load_settings({"pool_size": 0}, {}, tmp_path)
+    (tmp_path / "port").write_text("x")
+    with pytest.raises(InvalidSettings, match=r"the environment .*: PERDURE_PORT_FILE"):
+        load_settings({}, {"PERDURE_PORT_FILE": str(tmp_path / "port")}, tmp_path)
+    with pytest.raises(InvalidSettings, match="cannot be read"):
+        load_settings({}, {"PERDURE_CONFIG": "none.toml"}, tmp_path)
+    (tmp_path / "perdure.toml").write_text("flows = 3\nhost = 1979-05-27\nhome = true\n")
+    with pytest.raises(
+        InvalidSettings, match=r"perdure.toml has settings that are not valid: flows, host, home"
+    ) as bad:
+        load_settings({}, {}, tmp_path)
+    assert [problem.detail for problem in bad.value.problems] == [
+        "3 does not fit; give a list of texts",
+        '"1979-05-27" does not fit; give a text',
+        "true does not fit; give a path",
+    ]
 
 
 def test_all_problems_of_a_file_are_told_with_the_nearest_known_name(tmp_path: Path) -> None:
     (tmp_path / "perdure.toml").write_text('prot = 1\nslots = "x"\n')
-    with pytest.raises(InvalidSettings, match='did you mean "port"') as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load_settings({}, {}, tmp_path)
-    assert {problem.pointer for problem in caught.value.problems} == {"/prot", "/slots"}
+    prot, slots = caught.value.problems
+    assert (prot.parameter, slots.parameter) == ("prot", "slots")
+    assert 'did you mean "port"' in prot.detail
     (tmp_path / "perdure.toml").write_text("port = \n")
     with pytest.raises(InvalidSettings, match="no TOML"):
         load_settings({}, {}, tmp_path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from perdure.api.resources import history
 from perdure.store.commands import TrimFeed
 from tests.api.conftest import Opened
 from tests.api.sse import Still, opened
@@ -106,6 +109,29 @@ async def test_logs_are_paged_filtered_and_followed(world: World) -> None:
     async with opened(world, f"{path}?follow=true") as stream:
         followed = await stream.events()
     assert [event.data for event in followed] == lines
+
+
+async def test_a_filter_that_finds_late_what_it_looks_for_gets_there_page_by_page(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "SCANNED_PAGES", 1)
+    await world.put(NOISY)
+    execution = await world.finished("api/noisy", {"lines": 150})
+    for path, wanted in (
+        (f"/executions/{execution['id']}/events?types=execution.completed&limit=1", ["execution.completed"]),
+        (f"/executions/{execution['id']}/logs?node=other&limit=1", []),
+    ):
+        found: list[str] = []
+        places = [0]
+        while True:
+            page = (await world.ask("GET", f"{path}&after={places[-1]}")).json()
+            found += [item["type"] for item in page["data"]]
+            if page["next"] is None:
+                break
+            places.append(int(page["next"]))
+            assert places[-1] > places[-2]
+        assert found == wanted
+        assert len(places) > 1
 
 
 async def test_a_bad_since_is_refused(world: World) -> None:

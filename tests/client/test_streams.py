@@ -6,7 +6,9 @@ import pytest
 from perdure.client.errors import ClientError, NotFound, ServerUnreachable
 from perdure.client.execution import AsyncExecutionHandle
 from perdure.client.retries import RetryPolicy
+from perdure.client.system import AsyncSystem
 from perdure.client.transport import Transport
+from perdure.wire.events import FeedReset
 from perdure.wire.executions import Execution, Trigger
 from tests.client.clocks import WaitedClock
 from tests.client.scripted import DROP, problem, scripted, stream_answer
@@ -39,6 +41,7 @@ def frame(seq: int, type: str = "log") -> str:
     return f"id: {seq}\nevent: {type}\ndata: {msgspec.json.encode(event).decode()}\n\n"
 
 
+RESET = 'event: reset\ndata: {"reason":"gone"}\n\n'
 END = "event: end\ndata: {}\n\n"
 
 
@@ -93,3 +96,18 @@ async def test_what_the_caller_did_wrong_is_told_at_once() -> None:
         with pytest.raises(NotFound):
             await seqs(server.url, clock)
     assert clock.seconds == 0
+
+
+async def test_a_reset_of_the_feed_is_told_and_the_feed_goes_on() -> None:
+    resets: list[FeedReset] = []
+    answers = (stream_answer(RESET + frame(5) + frame(6)), problem(404, "not_found"))
+    async with scripted(*answers, *answers) as server:
+        transport, _ = handle(server.url, WaitedClock())
+        async with transport:
+            for on_reset in (resets.append, None):
+                events = AsyncSystem(transport).events(cursor="old", on_reset=on_reset)
+                assert [((await anext(events)).seq, len(resets)) for _ in range(2)] == [(5, 1), (6, 1)]
+                with pytest.raises(NotFound):
+                    await anext(events)
+        assert [asked.headers["last-event-id"] for asked in server.asked] == ["old", "6", "old", "6"]
+    assert resets == [FeedReset(reason="gone")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.base.clock import MINUTE
-from perdure.errors import ConcurrencyLimitReached
+from perdure.errors import ConcurrencyLimitReached, InvalidRequest
 from perdure.model.states import ExecutionStatus
 from tests.engine.opened import WORKSPACE, Opener
 
@@ -89,3 +89,20 @@ async def test_a_delayed_start_waits_for_its_time(open_bench: Opener) -> None:
     record = await bench.ended(id)
     assert record.started_at is not None
     assert record.started_at >= due
+
+
+async def test_tags_of_flow_and_start_are_counted_together(open_bench: Opener) -> None:
+    bench = await open_bench()
+    own = ", ".join(f"f{n}: x" for n in range(20))
+    await bench.put(f"id: tagged\ntags: {{{own}}}\nnodes:\n  a: {{transform: 1}}\n")
+    fitting = {f"s{n}": "y" for n in range(12)} | {"f0": "other"}
+    record = await bench.ended(await bench.start("tagged", tags=fitting))
+    assert record.status is ExecutionStatus.COMPLETED
+    with pytest.raises(InvalidRequest, match="33 tags") as caught:
+        await bench.start("tagged", tags={f"s{n}": "y" for n in range(13)})
+    assert [problem.code for problem in caught.value.problems] == ["out_of_range"]
+    refused = {"a:b": "invalid_value", "": "invalid_value", "a\n": "invalid_value", "k" * 64: "out_of_range"}
+    for key, code in refused.items():
+        with pytest.raises(InvalidRequest) as caught:
+            await bench.start("tagged", tags={key: "x"})
+        assert [problem.code for problem in caught.value.problems] == [code]

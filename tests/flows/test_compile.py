@@ -8,6 +8,7 @@ import pytest
 
 from perdure.errors import InvalidFlow, LimitExceeded, MalformedDocument, UnsupportedMediaType
 from perdure.flows.program import check_document, compile_flow
+from perdure.model.definition import OnItemError
 from tests.flows.kinds import KINDS, compiled
 
 
@@ -123,8 +124,8 @@ def node(body):
         ("timeout: ~", "invalid_type", "must be string or number"),
         ("foreach: [1], parallel: 0", "out_of_range", "from 1 to 10000"),
         ("foreach: [1], parallel: 1000000000", "out_of_range", "from 1 to 10000"),
-        ("queue: ../x", "invalid_identifier", "a-z 0-9"),
-        ("queue: a%2Fb", "invalid_identifier", "a-z 0-9"),
+        ("queue: gpu", "unknown_field", "'queue' is no field"),
+        ("foreach: [1], on_item_error: nul", "invalid_value", "none of fail, null"),
         ("when: 3", "invalid_type", "must be string or boolean"),
         ("needs: b", "invalid_type", "must be array"),
     ],
@@ -152,6 +153,12 @@ def test_a_number_or_duration_out_of_range_is_told_with_the_range(body, code, st
         ("rate: {limit: 1000000000, per: 1s}", "out_of_range", "from 1 to 1000000"),
         ("tags: {a: 1}", "invalid_type", "must be string"),
         ("queue: 'Ä'", "invalid_identifier", "a-z 0-9"),
+        ("queue: ../x", "invalid_identifier", "a-z 0-9"),
+        ("queue: a%2Fb", "invalid_identifier", "a-z 0-9"),
+        ("tags: {'a:b': x}", "invalid_value", "a:b"),
+        (f"tags: {{{'k' * 64}: x}}", "invalid_value", "63 characters"),
+        (f"tags: {{a: {'v' * 256}}}", "out_of_range", "255"),
+        (f"tags: {{{', '.join(f'k{n}: x' for n in range(33))}}}", "out_of_range", "32"),
         ("output: '${secrets.a}'", "unknown_name", "recorded"),
         ("triggers: [{cron: x}]", "unknown_field", "unknown field 'cron'"),
         ("input: 3", "invalid_type", "must be object or boolean"),
@@ -163,6 +170,14 @@ def test_a_wrong_field_of_a_flow_is_told(field, code, states):
     )
     assert [problem.code for problem in problems] == [code]
     assert states in problems[0].detail
+
+
+def test_a_bare_null_for_failed_items_means_the_same_as_the_text():
+    bare, text = (compiled(node(f"foreach: [1], on_item_error: {written}")) for written in ("null", '"null"'))
+    assert bare.flow.nodes["n"].on_item_error is OnItemError.NULL
+    assert bare.content_hash == text.content_hash
+    [problem] = check_document(node("on_item_error: null"), media_type="application/yaml", node_types=KINDS)
+    assert problem.pointer == "/nodes/n/on_item_error"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,6 @@ nodes:
     timeout: 60s
     isolation: thread
     on_interrupt: fail
-    queue: gpu
     compensate: {python: "reports.text:forget", with: {what: "${nodes.digest.output}"}, retry: {attempts: 2, backoff: 5}}
   clean: {python: "reports.text:clean", needs: [digest], run_if: always}
 output: {title: "${nodes.digest.output.title}", by: "${execution.number}"}
@@ -79,8 +78,8 @@ def test_the_definition_is_typed(program):
     fetch, digest, clean = (flow.nodes[name] for name in ("fetch", "digest", "clean"))
     assert fetch.retry == Retry(5, 1_000_000, 60_000_000, ("http_status", "TimeoutError"))
     assert (fetch.on_item_error, fetch.parallel) == (OnItemError.NULL, 20)
-    assert (digest.timeout, digest.isolation, digest.on_interrupt, digest.queue) == (
-        60_000_000, Isolation.THREAD, OnInterrupt.FAIL, "gpu",
+    assert (digest.timeout, digest.isolation, digest.on_interrupt) == (
+        60_000_000, Isolation.THREAD, OnInterrupt.FAIL,
     )  # fmt: skip
     assert digest.needs == ("fetch",)
     assert (clean.needs, clean.run_if) == (("digest",), RunIf.ALWAYS)

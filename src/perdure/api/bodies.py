@@ -108,9 +108,7 @@ def _plain(data: bytes, refusal: msgspec.ValidationError) -> Any:
 
 def _malformed(data: bytes, error: Exception) -> MalformedDocument:
     if isinstance(error, RecursionError):
-        return MalformedDocument(
-            "the JSON is nested too deeply", problems=(Problem("too_deep", "nested too deeply"),)
-        )
+        return MalformedDocument("the JSON is nested too deeply", problems=(Problem("too_deep", "nested too deeply"),))
     if isinstance(error, UnicodeDecodeError):
         # msgspec counts from the start of the text that it was reading: find the place in the whole.
         offset, what = _first_non_utf8(data), "not UTF-8"

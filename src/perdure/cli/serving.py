@@ -28,6 +28,10 @@ ENGINE: Mapping[str, Setting] = {
     **HOME,
     "flows": Setting("DIR", "A folder of flows to load and watch; may be given often.", many=True),
     "allow_private_addresses": Setting(None, "Let http nodes reach private networks."),
+    "allow_private_hosts": Setting(
+        "HOST", "A private host, address or network for http nodes; may be given often.", many=True
+    ),
+    "pass_env": Setting("NAME", "A variable of this process for shell nodes; may be given often.", many=True),
     "pool_size": Setting("N", "Warm processes for Python nodes.  [one a core, two at least]"),
     "grace": Setting("DURATION", "What a stopped attempt is given before it is killed.  [10s]"),
     "cleanup_grace": Setting("DURATION", "What cleaning nodes are given after a cancel or a timeout.  [60s]"),

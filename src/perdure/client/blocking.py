@@ -11,7 +11,7 @@ from perdure.client.execution import AsyncExecutionHandle
 from perdure.client.executions import AsyncExecutions
 from perdure.client.flows import AsyncFlows
 from perdure.client.portal import Portal
-from perdure.client.streams import OnReconnect
+from perdure.client.streams import OnReconnect, OnReset
 from perdure.client.system import AsyncSystem
 from perdure.client.tokens import AsyncTokens
 from perdure.wire.artifacts import Artifact
@@ -325,6 +325,12 @@ class System:
         """The OpenAPI 3.1 document of the server."""
         return self._portal.call(self._source.openapi())
 
-    def events(self, *, cursor: str | None = None, on_reconnect: OnReconnect | None = None) -> Iterator[Event]:
-        """Events of all executions of the workspace from now on, or behind a cursor. Never ends by itself."""
-        return self._portal.iterate(self._source.events(cursor=cursor, on_reconnect=on_reconnect))
+    def events(
+        self, *, cursor: str | None = None, on_reconnect: OnReconnect | None = None, on_reset: OnReset | None = None
+    ) -> Iterator[Event]:
+        """Events of all executions of the workspace from now on, or behind a cursor. Never ends by itself.
+
+        Events are kept for a time: `on_reset` is told when some behind the cursor were no longer there, before
+        the first that follows the gap.
+        """
+        return self._portal.iterate(self._source.events(cursor=cursor, on_reconnect=on_reconnect, on_reset=on_reset))

@@ -31,7 +31,7 @@ from perdure.engine.shop import Shop
 from perdure.engine.starts import Starts
 from perdure.engine.values import Values
 from perdure.engine.why import why
-from perdure.errors import CallerError, Draining, ExecutionNotFound
+from perdure.errors import CallerError, Draining, ExecutionEnded, ExecutionNotFound
 from perdure.flows.program import Program
 from perdure.model.event import TERMINAL_TYPES
 from perdure.model.states import TERMINAL, ExecutionStatus
@@ -196,11 +196,18 @@ class Engine:
         answers: list[ExecutionStatus | CallerError] = await self.recorder.execute(command)
         for index, (id_, answer) in enumerate(zip(ids, answers, strict=True)):
             if isinstance(answer, ExecutionStatus) and answer not in TERMINAL:
-                await self.owners.deliver([id_])
-                owner = self.owners.get(id_)
-                if owner is not None:
-                    answers[index] = owner.state.status
+                answers[index] = await self._noted(workspace, id_, answer)
         return answers
+
+    async def _noted(self, workspace: str, id_: bytes, answer: ExecutionStatus) -> ExecutionStatus | CallerError:
+        """What an owned execution made of its cancellation: it may have ended by itself before it heard of it."""
+        await self.owners.deliver([id_])
+        owner = self.owners.get(id_)
+        record = None if owner is not None else await self.store.executions.get(workspace, id_)
+        status = owner.state.status if owner is not None else answer if record is None else record.status
+        if status in TERMINAL and status is not ExecutionStatus.CANCELLED:
+            return ExecutionEnded(f"execution {id_text(id_)} has ended: it is {status}", status=str(status))
+        return status
 
     async def wait_ended(self, workspace: str, id_: bytes, timeout: int, *, is_fresh: bool = False) -> bool:
         """Whether the execution is terminal, at the latest after `timeout` microseconds. `ExecutionNotFound`.

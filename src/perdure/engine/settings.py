@@ -31,6 +31,10 @@ class EngineSettings(msgspec.Struct, kw_only=True):
     pool_size: int | None = None
     """Warm processes for sync Python nodes; None means as many as there are cores, two at least."""
     allow_private_addresses: bool = False
+    allow_private_hosts: tuple[str, ...] = ()
+    """Hosts, addresses and networks that http nodes may reach although they are private."""
+    pass_env: tuple[str, ...] = ()
+    """Variables of this process that shell nodes get besides the usual ones."""
     grace: int = 10 * SECOND
     """From TERM (or `CancelledError`) to KILL."""
     cleanup_grace: int = 60 * SECOND
@@ -49,4 +53,6 @@ class EngineSettings(msgspec.Struct, kw_only=True):
             flow_folders=tuple(map(str, self.flow_folders)),
             pool_size=self.pool_size or default_pool_size(),
             allow_private_addresses=self.allow_private_addresses,
+            allow_private_hosts=frozenset(self.allow_private_hosts),
+            pass_env=self.pass_env,
         )

@@ -144,13 +144,15 @@ def _check_tags(tags: dict[str, str]) -> Sequence[Problem]:
     for key, value in tags.items():
         shown = repr(key[:80])
         if len(key) > MAX_TAG_KEY:
-            problems.append(Problem("out_of_range", f"the key of tag {shown} has over {MAX_TAG_KEY} characters", "/tags"))
-        elif re.search(TAG_KEY, key) is None:
+            problems.append(
+                Problem("out_of_range", f"the key of tag {shown} has over {MAX_TAG_KEY} characters", "/tags")
+            )
+        elif re.fullmatch(TAG_KEY, key) is None:
             detail = f"{shown} is no tag's key: 1 to {MAX_TAG_KEY} characters, no colon and no control character"
             problems.append(Problem("invalid_value", detail, "/tags"))
         if len(value) > MAX_TAG_VALUE:
             detail = f"the value of tag {shown} has over {MAX_TAG_VALUE} characters"
             problems.append(Problem("out_of_range", detail, "/tags"))
-        elif re.search(TAG_VALUE, value) is None:
+        elif re.fullmatch(TAG_VALUE, value) is None:
             problems.append(Problem("invalid_value", f"the value of tag {shown} has a control character", "/tags"))
     return problems

@@ -24,7 +24,7 @@ from perdure.flows.report import Report
 from perdure.flows.schema import COMMON_NODE_FIELDS, shape_schema
 from perdure.flows.schema_errors import findings, make_validator
 from perdure.flows.templates import RenderFailed, Template, fresh
-from perdure.model.definition import MAX_FOREACH_ITEMS, MAX_NODES, Flow, qualified
+from perdure.model.definition import MAX_FOREACH_ITEMS, MAX_NODES, Flow, OnItemError, qualified
 from perdure.model.failure import Failure
 from perdure.nodes.interface import NodeType
 
@@ -308,11 +308,18 @@ def _check_by_type(kind: NodeType, config: Json, within: str, report: Report, *,
 
 
 def _normalised(value: dict[str, Any], flow: Flow) -> str:
-    """The document with its full id and its input schema written out, so that equal flows have equal text."""
-    normal = {**value, "id": flow.id}
+    """The document with its full id, input schema and `"null"` written out, so that equal flows have equal text."""
+    nodes = {name: _with_text_null(body) for name, body in value["nodes"].items()}
+    normal = {**value, "id": flow.id, "nodes": nodes}
     if "input" in value:
         normal["input"] = expand_shorthand(value["input"])
     return _ordered.encode(normal).decode()
+
+
+def _with_text_null(body: dict[str, Any]) -> dict[str, Any]:
+    if body.get("on_item_error", "") is None:
+        return {**body, "on_item_error": str(OnItemError.NULL)}
+    return body
 
 
 def _rendered(templates: NodeTemplates, scope: Scope, node_id: str) -> Rendered:
