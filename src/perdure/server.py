@@ -279,8 +279,12 @@ async def _serve(settings: ServerSettings, began: float) -> int:
         await stopping
         return 0
     _log.warning("told again to stop: not waiting for running attempts")
-    async with asyncio.timeout(HURRY_S):
-        await server.stop(drain=False)
+    try:
+        async with asyncio.timeout(HURRY_S):
+            await server.stop(drain=False)
+    except TimeoutError:
+        _log.error("attempts would not stop in time; what they belong to is recovered at the next start")
+        return 1
     return 0
 
 
@@ -353,7 +357,8 @@ def configure_logging(settings: ServerSettings) -> None:
     )
     logging.basicConfig(stream=sys.stderr, level=max(level, logging.WARNING))
     # What http nodes fetch is told by their events.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    for chatty in ("httpx2", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _allow_many_connections() -> None:

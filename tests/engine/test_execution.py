@@ -210,3 +210,24 @@ async def test_secrets_reach_nodes_and_are_masked_wherever_they_would_be_recorde
     everything = repr((run, chunks, await bench.payload(record.id)))
     assert "***" in everything
     assert "hunter22" not in everything
+
+
+async def test_what_json_cannot_express_is_refused_rather_than_altered(open_bench: Opener, tmp_path: Path) -> None:
+    (tmp_path / "oddities.py").write_text("async def odd():\n    return {'x': [1.5, float('nan'), None]}\n")
+    bench = await open_bench(flow_folders=[tmp_path])
+    await bench.put("id: odd\nnodes:\n  a: {python: 'oddities:odd'}\n")
+    record = await bench.run("odd")
+    error = (await bench.payload(record.id)).error
+    assert error is not None
+    assert error["code"] == "invalid_output"
+    assert "NaN" in error["message"]
+
+
+async def test_code_that_blocks_the_loop_past_its_timeout_has_timed_out(open_bench: Opener, tmp_path: Path) -> None:
+    (tmp_path / "blocking.py").write_text("import time\nasync def block():\n    time.sleep(0.3)\n    return 1\n")
+    bench = await open_bench(clock=SystemClock(), flow_folders=[tmp_path])
+    await bench.put("id: blocks\nnodes:\n  a: {python: 'blocking:block', timeout: 100ms}\n")
+    record = await bench.run("blocks")
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "a", 0)
+    assert run is not None
+    assert run.status is NodeStatus.TIMED_OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import msgspec
@@ -31,6 +32,23 @@ def encode_text(value: Any) -> str:
 def decode(data: bytes | str) -> Json:
     """Raises msgspec.DecodeError with the place of the fault."""
     return _decoder.decode(data)
+
+
+def holds_non_finite(value: Any, data: bytes) -> bool:
+    """Whether NaN or an infinity is in a value that was encoded as `data`, where it stands as null."""
+    if b"null" not in data:
+        return False
+    open_ones = [value]
+    while open_ones:
+        one = open_ones.pop()
+        if isinstance(one, float):
+            if not math.isfinite(one):
+                return True
+        elif isinstance(one, dict):
+            open_ones += one.values()
+        elif isinstance(one, list | tuple):
+            open_ones += one
+    return False
 
 
 def content_hash(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 
 _BODY = b'{"id":"0199f0a2-0000-7000-8000-000000000000","status":"completed","output":{}}'
-_HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]
+_KNOWN = {("POST", "/"), ("GET", "/health/ready")}
 
 Message = MutableMapping[str, Any]
 
@@ -17,11 +17,13 @@ Message = MutableMapping[str, Any]
 async def answer(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """An ASGI application that reads the body and answers always the same."""
+    """An ASGI application that reads the body and answers what it knows always the same."""
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-    await send({"type": "http.response.body", "body": _BODY})
+    status, body = (200, _BODY) if (scope["method"], scope["path"]) in _KNOWN else (404, b"{}")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def main(port: int) -> None:

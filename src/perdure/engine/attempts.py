@@ -61,12 +61,14 @@ class Driver(Protocol):
 class Flight:
     """One attempt in flight. `ending` is why it is being stopped: None, cancelled or timed_out."""
 
-    __slots__ = ("call", "ending", "task", "timer")
+    __slots__ = ("call", "ending", "task", "timer", "timer_at")
 
     def __init__(self, call: Call) -> None:
         self.call = call
         self.task: asyncio.Task[None] | None = None
         self.timer: Alarm | None = None
+        self.timer_at: int | None = None
+        """When its timeout is over; code that blocks the loop keeps the timer itself from firing."""
         self.ending: NodeStatus | None = None
 
 
@@ -201,7 +203,8 @@ class Attempts:
         timeout = attempt.spec_of(owner.state, run).timeout
         if timeout is not None:
             clock = owner.shop.clock
-            flight.timer = clock.call_at(clock.now() + timeout, self._timed_out, run, flight)
+            flight.timer_at = clock.now() + timeout
+            flight.timer = clock.call_at(flight.timer_at, self._timed_out, run, flight)
 
     def _timed_out(self, run: NodeRun, flight: Flight) -> None:
         if self._flights.get(run.key) is flight:
@@ -214,7 +217,11 @@ class Attempts:
         try:
             if flight.call.with_ or flight.call.config is not attempt.spec_of(self._owner.state, run).config:
                 await self._keep_input(run, flight.call)
-            output = await self._output(run, await node_type.run(flight.call))
+            returned = await node_type.run(flight.call)
+            if flight.timer_at is not None and self._owner.shop.clock.now() > flight.timer_at:
+                flight.ending = NodeStatus.TIMED_OUT
+                raise NodeFailed(_STOPPED)
+            output = await self._output(run, returned)
         except NodeFailed as error:
             failure = error.failure
             orphaned, crashed = isinstance(error, NodeOrphaned), isinstance(error, NodeCrashed)

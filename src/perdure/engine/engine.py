@@ -203,11 +203,15 @@ class Engine:
         """What an owned execution made of its cancellation: it may have ended by itself before it heard of it."""
         await self.owners.deliver([id_])
         owner = self.owners.get(id_)
-        record = None if owner is not None else await self.store.executions.get(workspace, id_)
-        status = owner.state.status if owner is not None else answer if record is None else record.status
-        if status in TERMINAL and status is not ExecutionStatus.CANCELLED:
-            return ExecutionEnded(f"execution {id_text(id_)} has ended: it is {status}", status=str(status))
-        return status
+        if owner is not None:
+            await owner.durable()
+        record = await self.store.executions.get(workspace, id_)
+        if record is None:
+            return answer
+        if record.status in TERMINAL and record.status is not ExecutionStatus.CANCELLED:
+            message = f"execution {id_text(id_)} has ended: it is {record.status}"
+            return ExecutionEnded(message, id=id_text(id_), status=str(record.status))
+        return record.status
 
     async def wait_ended(self, workspace: str, id_: bytes, timeout: int, *, is_fresh: bool = False) -> bool:
         """Whether the execution is terminal, at the latest after `timeout` microseconds. `ExecutionNotFound`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,6 +85,8 @@ class Owner:
         self._sent_runs: Sequence[NodeRunRecord] = ()
         self._committing_results = False
         self._refusals = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        self._committing_waiters: list[asyncio.Future[None]] = []
         self._carry: dict[type[Effect], Callable[[Any], Sequence[Effect]]] = {
             Prepare: self._prepare,
             RunAttempt: self._run_attempt,
@@ -176,6 +179,15 @@ class Owner:
     def _deadline_passed(self) -> None:
         if not self.closed:
             self.feed(stop.deadline_passed(self.state, self.now()))
+
+    async def durable(self) -> None:
+        """Return when all that is decided by now is committed, or ownership is over."""
+        if self.gone:
+            return
+        future = self.shop.loop.create_future()
+        self._waiters.append(future)
+        self.mark()
+        await future
 
     # Effects
 
@@ -322,6 +334,7 @@ class Owner:
             return self._minimal()
         self._committing, self._held = self._held, []
         self._committing_launches, self._held_launches = self._held_launches, []
+        self._committing_waiters, self._waiters = self._waiters, []
         self._committing_results = self.state.changes.result
         self.logs.committing += self.logs.unflushed
         self.logs.unflushed = 0
@@ -348,6 +361,7 @@ class Owner:
             self._fail_refused(outcome)
             return
         self._committed_status = self._sent_status
+        self._tell_waiters(self._committing_waiters)
         self.logs.committed()
         if self._sent_release:
             self.leave()
@@ -440,11 +454,20 @@ class Owner:
             state.tell(EventType.EXECUTION_ABANDONED, now, data=told(state.error))
         self.mark()
 
+    @staticmethod
+    def _tell_waiters(waiters: list[asyncio.Future[None]]) -> None:
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        waiters.clear()
+
     def leave(self) -> None:
         """Let go at once: whatever still runs for this execution here is stopped and forgotten."""
         if self.gone:
             return
         self.gone = True
+        self._tell_waiters(self._waiters)
+        self._tell_waiters(self._committing_waiters)
         for timer in (*self._timers.values(), self._deadline, self._cleanup):
             if timer is not None:
                 timer.cancel()

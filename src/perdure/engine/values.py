@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from perdure.base.codec import INLINE_LIMIT, VALUE_LIMIT, Json, decode, encode
+from perdure.base.codec import INLINE_LIMIT, VALUE_LIMIT, Json, decode, encode, holds_non_finite
 from perdure.model.failure import Failure
 from perdure.store.records import Value
 
@@ -35,6 +35,9 @@ def to_json(value: Any, what: str) -> bytes:
     except (TypeError, ValueError, RecursionError, OverflowError, msgspec.EncodeError) as error:
         message = f"{what} is no JSON value: {error or type(error).__name__}"
         raise ValueRefused(Failure(code="invalid_output", message=message, retryable=False)) from None
+    if holds_non_finite(value, data):
+        message = f"{what} holds NaN or an infinity, which JSON cannot express"
+        raise ValueRefused(Failure(code="invalid_output", message=message, retryable=False))
     if len(data) > VALUE_LIMIT:
         message = f"{what} has {len(data)} bytes as JSON, the limit is {VALUE_LIMIT}; publish it as an artifact instead"
         raise ValueRefused(Failure(code="limit_exceeded", message=message, retryable=False))

@@ -52,7 +52,8 @@ _RETRY: Schema = {
         "backoff": {
             "type": ["string", "number"], "default": "1s..60s",
             "description": "The wait before the second try and the longest one, as 1s..60s: it doubles from one "
-            "to the other, with jitter. A single duration is used for every wait.",
+            "to the other. A single duration stands for both. Each wait is drawn from the upper half of that, so that many "
+            "failing together spread out.",
         },
         "on": {
             "type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "maxItems": 100,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.base.codec import VALUE_LIMIT, Json, decode, encode
+from perdure.base.codec import VALUE_LIMIT, Json, decode, encode, holds_non_finite
 from perdure.model.failure import Failure
 from perdure.nodes.interface import NodeFailed
 
@@ -57,6 +57,9 @@ def json_of(value: Any) -> bytes:
                 error_types=("invalid_output",),
             )
         ) from None
+    if holds_non_finite(value, data):
+        message = "the output holds NaN or an infinity, which JSON cannot express; return null or text for it"
+        raise NodeFailed(Failure(code="invalid_output", message=message, retryable=False))
     if len(data) > VALUE_LIMIT:
         raise NodeFailed(too_large(len(data)))
     return data

@@ -112,7 +112,8 @@ class SqliteStore:
 
 def _make_folder(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # What executions hold is nobody else's business on this machine.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}", path=str(path)) from error
 
