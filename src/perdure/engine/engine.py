@@ -30,6 +30,7 @@ from perdure.engine.settings import EngineSettings
 from perdure.engine.shop import Shop
 from perdure.engine.starts import Starts
 from perdure.engine.values import Values
+from perdure.engine.watchdog import Watchdog
 from perdure.engine.why import why
 from perdure.errors import CallerError, Draining, ExecutionEnded, ExecutionNotFound
 from perdure.flows.program import Program
@@ -72,7 +73,7 @@ class Engine:
         self.settings = settings
         self.hub = Hub()
         self.catalog = Catalog(store=store, recorder=recorder, clock=clock, node_types=node_types)
-        self.folders = Folders(settings.flow_folders, catalog=self.catalog, runtime=runtime)
+        self.folders = Folders(settings.flow_folders, store=store, catalog=self.catalog, runtime=runtime)
         self.values = Values(runtime.storage)
         self.starts = Starts(self.catalog, self.values, clock)
         self.draining = False
@@ -88,6 +89,7 @@ class Engine:
         )  # fmt: skip
         self.owners = Owners(self._shop, self.catalog, on_free=self._slot_freed)
         self._ends: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._watchdog = Watchdog(blocked=_loop_is_blocked)
         self._timekeeper = Timekeeper(recorder=recorder, clock=clock)
         self._claimer = Claimer(
             recorder=recorder, clock=clock, worker=self.worker.id, queues=settings.queues,
@@ -101,6 +103,7 @@ class Engine:
             self._claiming,
             self._timing,
             Loop("heartbeat", heartbeat.work),
+            Loop("folders", self.folders.work),
             Loop("counters", CounterFolder(recorder=recorder, clock=clock).work),
             Loop("trimmer", Trimmer(recorder=recorder, clock=clock, settings=settings).work),
         ]
@@ -117,6 +120,7 @@ class Engine:
             log.info("recovering executions of a process that died", executions=len(recovered))
         for loop in self._loops:
             loop.start()
+        self._watchdog.start()
 
     async def stop(self, *, drain: bool = True) -> None:
         """Stop claiming and starting; give running attempts the drain time; hand the rest back; say goodbye.
@@ -131,6 +135,7 @@ class Engine:
 
     async def _stop(self, drain: int) -> None:
         self.draining = True
+        self._watchdog.stop()
         await self.folders.close()
         for loop in self._loops:
             await loop.stop()
@@ -259,6 +264,7 @@ class Engine:
             "owned": len(self.owners),
             "draining": self.draining,
             "subscriptions": len(self.hub),
+            "loop_blocked": self._watchdog.stretches,
             "nodes": self.runtime.describe(),
             "loops": {loop.name: loop.last_error for loop in self._loops},
         }
@@ -301,3 +307,10 @@ class Engine:
     def _slot_freed(self, owner: Owner) -> None:
         if not self.draining and self._free_slots() == 1:
             self._claiming.wake()
+
+
+def _loop_is_blocked(place: str) -> None:
+    log.warning(
+        "the event loop is blocked: nothing else goes on until this ends; give the node `isolation: process`, or await",
+        place=place,
+    )

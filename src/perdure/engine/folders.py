@@ -12,10 +12,13 @@ from perdure.engine.catalog import Catalog
 from perdure.errors import FlowInUse, FlowNotFound, PerdureError, Problem
 from perdure.flows.folder import FlowFile, FlowFolder
 from perdure.nodes.runtime import NodeRuntime
+from perdure.store.interface import Store
 
 log = structlog.get_logger(__name__)
 
 WORKSPACE = "default"
+_LOOK_S = 5.0
+_PAGE = 500
 
 
 class Source(msgspec.Struct):
@@ -32,15 +35,20 @@ class Source(msgspec.Struct):
 class Folders:
     """Keeps the catalog in step with the folders; node processes import their Python modules anew after a change."""
 
-    def __init__(self, paths: list[Path], *, catalog: Catalog, runtime: NodeRuntime) -> None:
+    def __init__(self, paths: list[Path], *, store: Store, catalog: Catalog, runtime: NodeRuntime) -> None:
+        self._store = store
         self._catalog = catalog
+        self._leaving: dict[tuple[str, str], Source] = {}
+        """Flows whose file is gone while they have unfinished executions, by source and id."""
         self._runtime = runtime
+        resolved = [path.resolve() for path in paths]
+        names = [path.name for path in resolved]
         self._folders = [
             (
                 FlowFolder(path, node_types=catalog.node_types),
-                Source(name=path.resolve().name, path=str(path.resolve())),
+                Source(name=path.name if names.count(path.name) == 1 else str(path), path=str(path)),
             )
-            for path in paths
+            for path in resolved
         ]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -50,10 +58,28 @@ class Folders:
         return [source for _, source in self._folders]
 
     async def load(self) -> None:
-        """Put every flow of every folder."""
+        """Put every flow of every folder; drop those whose files went while nobody watched."""
         for folder, source in self._folders:
             for file in await asyncio.to_thread(folder.scan):
                 await self._put(source, file)
+            if not source.broken:
+                await self._drop_strays(source)
+
+    async def work(self) -> float:
+        """Delete what has left its folder and was still in use; seconds until the next look."""
+        for (_, flow), source in [*self._leaving.items()]:
+            await self._delete(source, flow)
+        return _LOOK_S
+
+    async def _drop_strays(self, source: Source) -> None:
+        """A broken file may be any flow's, so this is for folders without one."""
+        present = set(source.flows.values())
+        after: str | None = None
+        while page := await self._store.flows.list(WORKSPACE, after=after, limit=_PAGE):
+            after = page[-1].id
+            for flow in page:
+                if flow.source == source.name and flow.id not in present:
+                    await self._delete(source, flow.id)
 
     def watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,12 +128,16 @@ class Folders:
             await self._delete(source, flow)
 
     async def _delete(self, source: Source, flow: str) -> None:
+        key = (source.name, flow)
+        known = self._leaving.pop(key, None)
         if flow in source.flows.values():
             return
         try:
             await self._catalog.delete(WORKSPACE, flow, source=source.name)
             log.info("flow removed with its file", flow=flow)
         except FlowInUse as error:
-            log.warning("flow stays: its file is gone but it has unfinished executions", flow=flow, why=error.message)
+            self._leaving[key] = source
+            if known is None:
+                log.warning("flow goes when its executions have ended: its file is gone", flow=flow, why=error.message)
         except FlowNotFound:
             return

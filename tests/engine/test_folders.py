@@ -1,0 +1,49 @@
+"""Flow folders and what becomes of flows whose files go."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from perdure.base.manual_clock import ManualClock
+from perdure.errors import FlowNotFound
+from perdure.model.states import ExecutionStatus
+from tests.engine.opened import WORKSPACE, Bench, opened
+
+NAP = "id: nap\nnodes:\n  nap: {sleep: 1h}\n"
+
+
+async def _gone(bench: Bench, flow: str) -> None:
+    while await bench.engine.store.flows.get(WORKSPACE, flow) is not None:
+        await bench.engine.folders.work()
+        await asyncio.sleep(0)
+
+
+async def test_a_flow_whose_file_went_while_no_server_ran_is_dropped_at_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "nap.yaml").write_text(NAP)
+    async with opened(tmp_path, ManualClock(), flow_folders=[folder]) as bench:
+        assert (await bench.engine.catalog.program(WORKSPACE, "default/nap"))[0] == 1
+    (folder / "nap.yaml").unlink()
+    async with opened(tmp_path, ManualClock(), flow_folders=[folder]) as bench:
+        with pytest.raises(FlowNotFound):
+            await bench.engine.catalog.program(WORKSPACE, "default/nap")
+
+
+async def test_a_flow_in_use_goes_when_its_executions_have_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "nap.yaml").write_text(NAP)
+    clock = ManualClock()
+    async with opened(tmp_path, clock, flow_folders=[folder]) as bench:
+        id = await bench.start("nap")
+        await bench.until(id, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    (folder / "nap.yaml").unlink()
+    async with opened(tmp_path, clock, flow_folders=[folder]) as bench:
+        assert (await bench.engine.catalog.program(WORKSPACE, "default/nap"))[0] == 1
+        assert (await bench.ended(id)).status is ExecutionStatus.COMPLETED
+        async with asyncio.timeout(10):
+            await _gone(bench, "default/nap")
