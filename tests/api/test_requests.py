@@ -169,7 +169,7 @@ async def test_a_gzip_body_is_read(world: World) -> None:
     assert response.status_code in {200, 202}, response.text
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") * 2])
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{}", mtime=0) * 2])
 async def test_a_broken_gzip_body_is_refused(world: World, body: bytes) -> None:
     response = await post(world, body, {**JSON, "content-encoding": "gzip"})
     assert response.status_code == 400
