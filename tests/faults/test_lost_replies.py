@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 from random import Random
 from urllib.parse import urlsplit
 
@@ -84,8 +85,10 @@ def test_repeated_and_reordered_calls_change_nothing(scene: Scene) -> None:
     with Proxy(lambda: scene.server.url, repeater) as proxy, scene.new_api(proxy.url) as api:
         done = [api.start("faults/chain", key=f"chain-{number}", wait_s=20)["id"] for number in range(5)]
         held = [api.start("faults/hold-inline", {"gate": gate.name}, key=f"hold-{n}")["id"] for n in range(5)]
-        stopped = [api.cancel(id)["id"] for id in held]
-    assert {scene.api.ended(id)["status"] for id in stopped} == {"cancelled"}
+        for id in held:
+            with suppress(Refused):  # the reply that comes through may be that of a repetition
+                api.cancel(id)
+    assert {scene.api.ended(id)["status"] for id in held} == {"cancelled"}
     assert {status_of(reply) for reply in repeater.replies} <= {200, 202, 409}
 
     late = repeater.requests * 2

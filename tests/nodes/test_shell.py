@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator
+from itertools import count, islice
 
 import jsonschema_rs
 import pytest
@@ -127,8 +128,10 @@ async def test_too_long_an_environment_is_a_failure(nodes: Nodes) -> None:
 async def test_descriptors_that_run_out_fail_the_node_and_are_not_lost(nodes: Nodes) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     await nodes.run("shell", "true")
-    before = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 3, hard))
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    before = len(used)
+    three_free = next(islice((number for number in count() if number not in used), 3, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (three_free, hard))
     try:
         failure = await nodes.failure("shell", "true")
     finally:
