@@ -36,7 +36,7 @@ def test_a_node_that_kills_the_engine_is_given_up_with_the_reason(stage: Scene) 
     scene.server.start()
     gate = scene.gate("gate")
     beside = [scene.api.start("faults/hold-inline", {"gate": gate.name}, key=f"{n}")["id"] for n in range(3)]
-    poison = scene.api.start_surely("faults/poison-inline", key="poison")["id"]
+    poison = start_poison(scene)
     deaths = 0
 
     def given_up() -> bool:
@@ -52,23 +52,37 @@ def test_a_node_that_kills_the_engine_is_given_up_with_the_reason(stage: Scene) 
     assert (execution["status"], execution["reason"]) == ("abandoned", "recoveries_exhausted")
     assert execution["error"]["code"] == "recoveries_exhausted"
     assert execution["error"]["node"] in {None, "abort"}
-    assert 1 <= deaths <= 3, "from the second crash on it runs in a process of its own; one was not on record yet"
+    assert deaths <= 3, "from the second crash on it runs in a process of its own; one was not on record yet"
     effects = scene.effects.lines(execution=poison, kind="begin")
-    assert len(effects) <= 8, "six crashes, and what was not on record yet"
+    assert 2 <= len(effects) <= 8, "six crashes, and what was not on record yet"
     gate.touch()
     assert {scene.api.ended(id)["status"] for id in beside} == {"completed"}, "the others are unharmed"
-    second = scene.api.start("faults/poison-inline")["id"]
+    second = start_poison(scene, key="second")
     until(lambda: scene.server.revive() or scene.effects.lines(execution=second), within_s=30, what="the slot is free")
     cancel_poison(scene, second)
     scene.verdict()
 
 
 def test_a_poison_execution_can_be_cancelled_meanwhile(scene: Scene) -> None:
-    poison = scene.api.start_surely("faults/poison-inline", key="poison")["id"]
-    until(lambda: scene.effects.lines(execution=poison), within_s=20, what="it has struck")
+    poison = start_poison(scene)
+    until(lambda: scene.server.revive() or scene.effects.lines(execution=poison), within_s=20, what="it has struck")
     execution = cancel_poison(scene, poison)
     assert execution["status"] in {"cancelled", "abandoned"}
     scene.verdict()
+
+
+def start_poison(scene: Scene, *, key: str = "poison") -> str:
+    """Its id, however often the server dies before it has answered."""
+
+    def started() -> str | None:
+        scene.server.revive()
+        try:
+            id: str = scene.api.start("faults/poison-inline", key=key)["id"]
+        except Lost:
+            return None
+        return id
+
+    return until(started, within_s=60, what="the poison is started")
 
 
 def cancel_poison(scene: Scene, id: str):
