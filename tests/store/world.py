@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import uuid_utils
@@ -17,6 +18,7 @@ from perdure.store.commands import (
     Command,
     FireTimers,
     InterruptWorkers,
+    RegisterWorker,
     SendMessages,
     StartExecutions,
 )
@@ -31,7 +33,9 @@ from perdure.store.records import (
     RateClaim,
     Started,
     Value,
+    WorkerRecord,
 )
+from tests.store.portal import call
 
 WORKSPACE = "default"
 FLOW = "tests/flow"
@@ -48,6 +52,7 @@ class World:
         self.store = store
         self.now = BEGIN
         self.last: BatchOutcome | None = None
+        self._boots: dict[str, list[str]] = {}
 
     def later(self, micros: int) -> int:
         self.now += micros
@@ -59,7 +64,7 @@ class World:
         return uuid_utils.uuid7(nanoseconds=self.now * 1000).bytes
 
     def write(self, *commands: Command, advances: tuple[Advance, ...] = ()) -> BatchOutcome:
-        self.last = self.store.write(Batch(advances=list(advances), commands=list(commands)))
+        self.last = call(self.store.write, Batch(advances=list(advances), commands=list(commands)))
         return self.last
 
     def do(self, command: Command) -> Any:
@@ -74,6 +79,8 @@ class World:
     def new(self, **fields: Any) -> NewExecution:
         id = fields.pop("id", None) or self.id()
         parent: ExecutionRecord | None = fields.pop("of", None)
+        if (name := fields.pop("claim_by", None)) is not None:
+            fields["claim_by"] = self.worker(name)
         if parent is not None:
             fields = {"parent_node": "call", "parent_ordinal": 0, "parent_attempt": 1, "trigger_kind": "flow"} | fields
             fields |= {"parent": parent.id, "root": parent.root, "depth": parent.depth + 1}
@@ -109,9 +116,26 @@ class World:
 
     # ------------------------------------------------------------------------------------ owners
 
+    def worker(self, name: str) -> str:
+        """The id of the worker of that name, registered and alive; a new one after it was declared dead."""
+        boots = self._boots.setdefault(name, [])
+        if not boots or boots[-1] == "":
+            boots[-1:] = [name if not boots else f"{name}-{len(boots)}"]
+            record = WorkerRecord(
+                id=boots[-1], name=name, number=0, host="h", pid=1, started_at=self.now, heartbeat_at=self.now
+            )
+            if boots[-1] not in {known.id for known in call(self.store.workers.list)}:
+                self.do(RegisterWorker(at=self.now, worker=record))
+        return boots[-1]
+
+    def _declare_dead(self, names: Iterable[str]) -> None:
+        for name in names:
+            if self._boots.get(name, [""])[-1]:
+                self._boots[name].append("")
+
     def claim(self, worker: str = "w1", *, limit: int = 100, **fields: Any) -> list[Claimed]:
-        given: dict[str, Any] = {"queues": None} | fields
-        claimed: list[Claimed] = self.do(ClaimExecutions(at=self.now, worker=worker, limit=limit, **given))
+        given: dict[str, Any] = {"queues": None, "worker": self.worker(worker)} | fields
+        claimed: list[Claimed] = self.do(ClaimExecutions(at=self.now, limit=limit, **given))
         return claimed
 
     def advancing(self, record: ExecutionRecord | Started, status: ExecutionStatus, **fields: Any) -> Advance:
@@ -160,8 +184,12 @@ class World:
     def fire(self, limit: int = 500) -> Any:
         return self.do(FireTimers(at=self.now, limit=limit))
 
-    def interrupt(self, *workers: str, **fields: Any) -> list[bytes]:
-        found: list[bytes] = self.do(InterruptWorkers(at=self.now, workers=workers, **fields))
+    def interrupt(self, *names: str, all_but: str | None = None) -> list[bytes]:
+        """Workers never heard of are dead as well."""
+        ids = tuple(self._boots.get(name, [name])[-1] or name for name in names)
+        spared = None if all_but is None else self.worker(all_but)
+        found: list[bytes] = self.do(InterruptWorkers(at=self.now, workers=ids, all_but=spared))
+        self._declare_dead(names if all_but is None else [name for name in self._boots if name != all_but])
         return found
 
     # ------------------------------------------------------------------------------------- reads

@@ -32,8 +32,9 @@ class StartExecutions(Command, frozen=True, kw_only=True):
 
 
 class ClaimExecutions(Command, frozen=True, kw_only=True):
-    """→ list[Claimed]: at most `limit` queue rows, best rank first; epoch + 1, status running
-    (cancelling stays cancelling). `root` narrows it to one execution and those below it."""
+    """→ list[Claimed] | None: at most `limit` queue rows, best rank first and shared out between workspaces;
+    epoch + 1, status running (cancelling stays cancelling). None when the worker is gone or stopped.
+    `root` narrows it to one execution and those below it."""
 
     worker: str
     queues: tuple[str, ...] | None
@@ -78,6 +79,15 @@ class InterruptWorkers(Command, frozen=True, kw_only=True):
 
     workers: tuple[str, ...] = ()
     all_but: str | None = None
+
+
+class RescueExecutions(Command, frozen=True, kw_only=True):
+    """→ list[str]: workers found dead, whose executions are treated as `InterruptWorkers` says.
+
+    Dead is who sent no heartbeat for `lease` microseconds, by the clock of the store, and who owns
+    executions without being registered and alive."""
+
+    lease: int
 
 
 class RegisterWorker(Command, frozen=True, kw_only=True):

@@ -213,8 +213,8 @@ class Store(Protocol):
     @property
     def workers(self) -> Workers: ...
 
-    def write(self, batch: Batch) -> BatchOutcome:
-        """Apply a batch in one durable transaction; called on the recorder's writer thread only.
+    async def write(self, batch: Batch) -> BatchOutcome:
+        """Apply a batch in one durable transaction; one call at a time.
 
         An entry's own failure stands in the outcome. Raises `StoreFull`, `StoreBusy`, `StoreUnavailable`
         when the batch as a whole could not be committed: then nothing of it was written.

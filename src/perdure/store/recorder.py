@@ -1,7 +1,7 @@
 """Group commit: one per process collects what is to be written and commits it batch by batch.
 
-On the event loop, owners mark themselves dirty (`advance`) and callers await commands (`execute`).
-When the writer thread is idle, all that became ready in the present turn of the loop goes into one
+Owners mark themselves dirty (`advance`) and callers await commands (`execute`). When no batch is
+being written, all that became ready in the present turn of the loop goes into one
 batch; while that is being fsync'd, the next one fills. Batches never overlap, so the advances of
 one execution keep their order.
 
@@ -12,12 +12,10 @@ and its advances are kept and tried again until they are in: what owners did mus
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import msgspec
@@ -100,9 +98,7 @@ class Recorder:
         self._trouble: StoreError | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._work: SimpleQueue[_Pending | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._write_batches, name="store-writer", daemon=True)
-        self._thread.start()
+        self._writing: asyncio.Task[None] | None = None
 
     @property
     def trouble(self) -> StoreError | None:
@@ -128,7 +124,7 @@ class Recorder:
         return await future
 
     async def close(self) -> None:
-        """Write what is left, for a bounded time, and end the thread."""
+        """Write what is left, for a bounded time."""
         self._closing = True
         try:
             async with asyncio.timeout(CLOSE_PATIENCE_S):
@@ -139,10 +135,6 @@ class Recorder:
                 self._retry_handle.cancel()
                 self._flush()
             await self._idle.wait()
-        self._work.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    # ------------------------------------------------------------------------- on the event loop
 
     def _schedule(self) -> None:
         """At the end of this turn of the loop, so that all that becomes ready in it goes together."""
@@ -164,7 +156,7 @@ class Recorder:
             self._idle.set()
             return
         self._is_writing = True
-        self._work.put(pending)
+        self._writing = self._loop.create_task(self._write(pending))
 
     def _retry(self) -> None:
         self._retry_handle = None
@@ -195,6 +187,15 @@ class Recorder:
                 rows += _weight(advance)
                 pending.batch.advances.append(advance)
                 pending.sources.append(source)
+
+    async def _write(self, pending: _Pending) -> None:
+        began = time.perf_counter()
+        outcome: BatchOutcome | Exception
+        try:
+            outcome = await self._store.write(pending.batch)
+        except Exception as error:
+            outcome = error
+        self._done(pending, outcome, time.perf_counter() - began)
 
     def _done(self, pending: _Pending, outcome: BatchOutcome | Exception, seconds: float) -> None:
         self._is_writing = False
@@ -256,22 +257,6 @@ class Recorder:
             callback(outcome)
         except Exception as error:
             self._loop.call_exception_handler({"message": "a listener of the recorder failed", "exception": error})
-
-    # ------------------------------------------------------------------------ on the writer thread
-
-    def _write_batches(self) -> None:
-        while (pending := self._work.get()) is not None:
-            began = time.perf_counter()
-            outcome: BatchOutcome | Exception
-            try:
-                outcome = self._store.write(pending.batch)
-            except Exception as error:
-                outcome = error
-            seconds = time.perf_counter() - began
-            try:
-                self._loop.call_soon_threadsafe(self._done, pending, outcome, seconds)
-            except RuntimeError:
-                return
 
 
 def _weight(advance: Advance) -> int:

@@ -5,6 +5,7 @@ A file holds statements, each under a header of comments:
     -- name: slots_put
     -- rows: execution_id uuid, rank bigint        the columns of the rows that are handed in
     -- returns: id uuid, number bigint             the columns of the rows that come back, in order
+    -- nothing: why                                in a dialect's own file: here nothing is to be done
     INSERT INTO slots {insert} ON CONFLICT DO NOTHING;
 
 `{batch}` stands for `batch(columns) AS (the rows)`, `{insert}` for `(columns) the rows`; single
@@ -56,6 +57,13 @@ class Query(NamedTuple):
     returns: tuple[Column, ...]
 
 
+class Lock(NamedTuple):
+    """Be alone with these keys until the transaction ends; a database that has one writer does nothing."""
+
+    kind: str
+    keys: Sequence[tuple[str, ...]]
+
+
 class Savepoint(Enum):
     """Bounds of a part of the transaction that may be undone alone."""
 
@@ -64,7 +72,7 @@ class Savepoint(Enum):
     UNDO = "ROLLBACK TO part"
 
 
-Request = All | Many | Query | Savepoint
+Request = All | Many | Query | Lock | Savepoint
 Procedure = Generator[Request, list[Any], T]
 """Transactional logic without I/O: yields requests, is sent their rows, returns its result."""
 
@@ -86,7 +94,7 @@ class Library(NamedTuple):
         return ", ".join(column.name for column in self.shapes[name])
 
 
-_HEADER = re.compile(r"--\s*(name|rows|returns|shape):\s*(.*)")
+_HEADER = re.compile(r"--\s*(name|rows|returns|shape|nothing):\s*(.*)")
 _SHAPE = re.compile(r"\{(\w+)\}")
 
 
@@ -106,6 +114,7 @@ class _Draft:
         self.name = name
         self.lines: list[str] = []
         self.headers = {"rows": "", "returns": ""}
+        self.is_nothing = False
 
     def finish(self, shapes: Mapping[str, tuple[Column, ...]]) -> Statement:
         text = "\n".join(self.lines)
@@ -115,8 +124,8 @@ class _Draft:
             return match[0] if shape is None else ", ".join(column.name for column in shape)
 
         parts = tuple(part.strip() for part in _SHAPE.sub(spell, text).split(";") if part.strip())
-        if not parts:
-            raise ValueError(f"statement {self.name!r} is empty")
+        if bool(parts) is self.is_nothing:
+            raise ValueError(f"statement {self.name!r} is empty, or has text though it says that nothing is to be done")
         return Statement(
             self.name,
             parts,
@@ -154,6 +163,8 @@ def parse(text: str, shapes: dict[str, tuple[Column, ...]]) -> dict[str, Stateme
             if rest in drafts:
                 raise ValueError(f"two statements are named {rest!r}")
             draft = drafts[rest] = _Draft(rest)
+        elif draft is not None and kind == "nothing":
+            draft.is_nothing = True
         elif draft is not None:
             draft.headers[kind] += "," + rest
     return {name: found.finish(shapes) for name, found in drafts.items()}

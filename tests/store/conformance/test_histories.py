@@ -23,6 +23,7 @@ from perdure.store.commands import FoldCounters
 from perdure.store.interface import Advanced, ExecutionFilter
 from perdure.store.records import ExecutionRecord
 from tests.store.conftest import IMPLEMENTATIONS
+from tests.store.portal import call, loop
 from tests.store.world import WORKSPACE, World
 
 LIMITS = {"one": 1, "two": 2}
@@ -35,18 +36,16 @@ class Histories(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.loop = asyncio.new_event_loop()
         self.world = World(IMPLEMENTATIONS[self.implementation](Path(self.folder.name)))
         self.owned: dict[bytes, ExecutionRecord] = {}
         self.accepted: set[bytes] = set()
 
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.world.store.close())
-        self.loop.close()
+        call(self.world.store.close)
         self.folder.cleanup()
 
     def read(self, reading: Any) -> Any:
-        return self.loop.run_until_complete(reading)
+        return asyncio.run_coroutine_threadsafe(reading, loop()).result()
 
     def everything(self) -> dict[bytes, ExecutionRecord]:
         return {record.id: record for record in self.read(self.world.all())}
@@ -136,7 +135,11 @@ class Histories(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(["w1", "w2"]))
     def die(self, worker: str) -> None:
         self.world.interrupt(worker)
-        self.owned = {id: record for id, record in self.owned.items() if record.worker != worker}
+        self.owned = {
+            id: record
+            for id, record in self.owned.items()
+            if record.worker is None or record.worker.partition("-")[0] != worker
+        }
 
     @rule(passing=st.sampled_from([SECOND, 30 * SECOND, 2 * MINUTE, HOUR]))
     def wait(self, passing: int) -> None:

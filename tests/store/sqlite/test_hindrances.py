@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 def limit_pages(store: SqliteStore, count: int) -> None:
     """As many pages as a disk has room for."""
-    store._writer._connection.pragma("max_page_count", count)
+    store._writer._writer._connection.pragma("max_page_count", count)
 
 
 async def fill(recorder: Recorder, world: World) -> None:

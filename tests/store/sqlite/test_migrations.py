@@ -87,7 +87,7 @@ async def test_a_killed_migration_begins_anew(tmp_path: Path, killed_at: int) ->
     assert died.returncode == EXIT_CODE
     store = SqliteStore(path)
     assert (await store.info())["schema_version"] == len(migrations())
-    store.write(Batch(advances=[], commands=[]))
+    await store.write(Batch(advances=[], commands=[]))
     await store.close()
 
 

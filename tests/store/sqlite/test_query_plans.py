@@ -17,7 +17,7 @@ from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.runner import Compiled, as_one_text, spelt
 from perdure.store.statements import library
 
-SMALL = {"batch", "names", "flows", "workers", "tokens", "measures", "json_each"}
+SMALL = {"batch", "lines", "owners", "flows", "workers", "tokens", "measures", "json_each"}
 """What may be scanned: the rows that were handed in, and tables that people fill by hand."""
 ALIASES = {"f", "k", "t"}
 SCANNED_IN_PART = {
@@ -25,7 +25,7 @@ SCANNED_IN_PART = {
     "feed_stale": "stops at its limit, oldest first",
     "counter_deltas_sum": "stops at its limit, oldest first",
     "timers_next": "the first entry of the index",
-    "queue_names": "jumps from name to name in the index",
+    "queue_lines": "jumps from line to line in the index",
     "standings_of_others": "the partial index of owned executions",
 }
 

@@ -45,6 +45,9 @@ class Claimer:
                 at=self._clock.now(), worker=self._worker, queues=self._queues, limit=limit, root=self.root
             )
             claimed = await self._recorder.execute(command)
+            if claimed is None:
+                # Declared dead: the heartbeat hears of it too, and lets go of everything.
+                return _SCAN_S
             if claimed:
                 await self._take(claimed)
             if len(claimed) < limit:

@@ -76,7 +76,7 @@ def _put_executions(context: Context, applied: Sequence[Applied]) -> Procedure[N
         events = len(advance.events)
         context.tell(standing, advance.events)
         if advance.status == advance.previous and not advance.release:
-            touched.append((standing.number, events, advance.recoveries, advance.crashes, advance.updated_at))
+            touched.append((*standing.key, events, advance.recoveries, advance.crashes, advance.updated_at))
             continue
         if advance.status != advance.previous:
             context.moved(standing, advance.status)
@@ -86,7 +86,7 @@ def _put_executions(context: Context, applied: Sequence[Applied]) -> Procedure[N
             reason = standing.reason
         moved.append(
             (
-                standing.number,
+                *standing.key,
                 advance.status,
                 reason,
                 worker,

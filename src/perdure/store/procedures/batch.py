@@ -19,7 +19,7 @@ from perdure.store.procedures.advance import apply_advances
 from perdure.store.procedures.cancel import cancel_executions
 from perdure.store.procedures.claim import claim_executions
 from perdure.store.procedures.context import Context, feed_entries
-from perdure.store.procedures.interrupt import interrupt_workers
+from perdure.store.procedures.interrupt import interrupt_workers, rescue_executions
 from perdure.store.procedures.messages import send_messages
 from perdure.store.procedures.start import start_executions
 from perdure.store.procedures.timers import fire_timers
@@ -31,6 +31,7 @@ PROCEDURES: dict[type[Command], Callable[[Context, Any], Procedure[Any]]] = {
     commands.SendMessages: send_messages,
     commands.FireTimers: fire_timers,
     commands.InterruptWorkers: interrupt_workers,
+    commands.RescueExecutions: rescue_executions,
     commands.RegisterWorker: catalogue.register_worker,
     commands.Heartbeat: catalogue.heartbeat,
     commands.StopWorker: catalogue.stop_worker,

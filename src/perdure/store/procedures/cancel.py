@@ -111,7 +111,7 @@ def _begin_cancelling(context: Context, found: Sequence[Standing], wish: CancelW
     if not found:
         return
     rows = [
-        (one.number, ExecutionStatus.CANCELLING, wish.reason, None, 1, one.recoveries, one.crashes, None, None, at)
+        (*one.key, ExecutionStatus.CANCELLING, wish.reason, None, 1, one.recoveries, one.crashes, None, None, at)
         for one in found
     ]
     yield Many("executions_move", rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perdure.base.ids import id_text
 from perdure.errors import TokenNotFound
 from perdure.store.commands import CreateToken, Heartbeat, PutArtifacts, RegisterWorker, RevokeToken, StopWorker
@@ -16,14 +18,21 @@ def register_worker(context: Context, command: RegisterWorker) -> Procedure[int]
         "workers_put",
         [(worker.id, worker.name, worker.host, worker.pid, worker.started_at, worker.heartbeat_at, worker.stopped_at)],
     )
-    rows = yield All("worker_alive", {"worker": worker.id})
+    rows = yield All("worker_number", {"worker": worker.id})
     number: int = rows[0][0]
     return number
 
 
+def alive(workers: Sequence[str]) -> Procedure[set[str]]:
+    """Those that are registered and not declared dead; that cannot change before the transaction ends."""
+    if not workers:
+        return set()
+    rows = yield Many("workers_alive", [(worker,) for worker in workers])
+    return {row[0] for row in rows}
+
+
 def heartbeat(context: Context, command: Heartbeat) -> Procedure[bool]:
-    rows = yield All("worker_alive", {"worker": command.worker})
-    if not rows or rows[0][1] is not None:
+    if not (yield from alive([command.worker])):
         return False
     yield All("worker_beat", {"worker": command.worker, "at": command.at})
     return True

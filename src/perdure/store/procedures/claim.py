@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from perdure.model.event import Event, EventType
 from perdure.model.states import ExecutionStatus
 from perdure.store.commands import ClaimExecutions
+from perdure.store.procedures.catalogue import alive
 from perdure.store.procedures.context import Context
 from perdure.store.procedures.rows import message_of, node_run_of, payload_of, record_of, wait_of
 from perdure.store.records import Claimed, ExecutionRecord
 from perdure.store.statements import All, Many, Procedure
 
 T = TypeVar("T")
+
+
+_BEFORE_ALL = (-(1 << 62), bytes(16))
+"""A rank and an id before those of every queue row."""
 
 
 class Going(NamedTuple):
@@ -31,15 +37,19 @@ GOING = {
 }
 
 
-def claim_executions(context: Context, command: ClaimExecutions) -> Procedure[list[Claimed]]:
-    """Best rank first."""
+def claim_executions(context: Context, command: ClaimExecutions) -> Procedure[list[Claimed] | None]:
+    """Best rank first. Whoever somebody else is just changing stays in the queue for the next claim."""
+    if not (yield from alive([command.worker])):
+        return None
     ids = yield from _best(command)
     if not ids:
         return []
-    rows = yield Many("records", [(id,) for id in sorted(ids)])
+    rows = yield Many("records_free", [(id,) for id in sorted(ids)])
     records = {record.id: record for record in map(record_of, rows)}
-    yield Many("queue_clear", [(id,) for id in ids])
-    free = [records[id] for id in ids if id in records and records[id].worker is None and records[id].status in GOING]
+    present = [id for id in ids if id in records]
+    if present:
+        yield Many("queue_clear", [(id,) for id in present])
+    free = [records[id] for id in present if records[id].worker is None and records[id].status in GOING]
     was = {record.id: record.status for record in free}
     yield from _own(context, free, command)
     return (yield from _with_contents(free, was))
@@ -51,16 +61,27 @@ def _best(command: ClaimExecutions) -> Procedure[list[bytes]]:
     if command.root is not None:
         rows = yield All("queue_family", {"root": command.root, "limit": command.limit})
         return [row[1] for row in rows]
-    if command.queues is None:
-        rows = yield All("queue_names")
-        queues = [row[0] for row in rows]
-    else:
-        queues = list(dict.fromkeys(command.queues))
+    rows = yield All("queue_lines")
+    lines = [(queue, workspace) for queue, workspace in rows if command.queues is None or queue in command.queues]
+    # No workspace waits for another: each line gives its share, and no line is always the first.
+    random.shuffle(lines)
     heads: list[Any] = []
-    for queue in queues:
-        heads += yield All("queue_head", {"queue": queue, "limit": command.limit})
+    behind = [(line, _BEFORE_ALL) for line in lines]
+    while behind and len(heads) < command.limit:
+        share = -(-(command.limit - len(heads)) // len(behind))
+        longer = []
+        for (queue, workspace), (rank, id) in behind:
+            wanted = min(share, command.limit - len(heads))
+            if wanted == 0:
+                break
+            place = {"queue": queue, "workspace": workspace, "rank": rank, "id": id, "limit": wanted}
+            rows = yield All("queue_head", place)
+            heads += rows
+            if len(rows) == wanted:
+                longer.append(((queue, workspace), (rows[-1][0], rows[-1][1])))
+        behind = longer
     heads.sort(key=tuple)
-    return [row[1] for row in heads[: command.limit]]
+    return [row[1] for row in heads]
 
 
 def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecutions) -> Procedure[None]:
@@ -80,7 +101,7 @@ def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecut
             where = (record.workspace, record.flow)
             context.count(*where, before, record.trigger_kind, record.created_at, -1)
             context.count(*where, going.status, record.trigger_kind, record.created_at, 1)
-        changes.append((record.number, going.status, command.worker, len(events), record.recoveries, at))
+        changes.append((record.id, record.number, going.status, command.worker, len(events), record.recoveries, at))
         record.status = going.status
         record.worker = command.worker
         record.epoch += 1

@@ -115,7 +115,7 @@ def end_unowned(
         context.moved(standing, one.status)
         moves.append(
             (
-                standing.number,
+                *standing.key,
                 one.status,
                 one.reason,
                 None,

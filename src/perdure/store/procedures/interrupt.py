@@ -7,15 +7,24 @@ from typing import Any
 
 from perdure.base.ids import id_text
 from perdure.model.event import Event, EventType
+from perdure.model.failure import RECOVERIES_EXHAUSTED
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.store.commands import InterruptWorkers
+from perdure.store.commands import InterruptWorkers, RescueExecutions
 from perdure.store.procedures.cancel import cancel_descendants
 from perdure.store.procedures.context import Context, Standing
 from perdure.store.procedures.endings import Ended, end_unowned
 from perdure.store.procedures.queueing import enqueue
 from perdure.store.statements import All, Many, Procedure
 
-RECOVERIES_EXHAUSTED = "recoveries_exhausted"
+
+def rescue_executions(context: Context, command: RescueExecutions) -> Procedure[list[str]]:
+    """A worker's row is locked before its executions are looked for, so that it cannot claim any more meanwhile."""
+    stale = yield All("workers_stale", {"at": command.at, "lease": command.lease})
+    lost = yield All("owners_lost")
+    dead = list(dict.fromkeys(row[0] for row in (*stale, *lost)))
+    if dead:
+        yield from interrupt_workers(context, InterruptWorkers(at=command.at, workers=tuple(dead)))
+    return dead
 
 
 def interrupt_workers(context: Context, command: InterruptWorkers) -> Procedure[list[bytes]]:
@@ -53,7 +62,7 @@ def _interrupt(context: Context, found: Sequence[Standing], in_flight: set[bytes
         if not cancelling:
             context.moved(one, status)
         after.append(one._replace(status=status))
-        changes.append((one.number, status, one.reason, None, 1, one.recoveries, one.crashes, None, None, at))
+        changes.append((*one.key, status, one.reason, None, 1, one.recoveries, one.crashes, None, None, at))
     yield Many("executions_move", changes)
     yield from enqueue(context, after, at)
 
@@ -92,6 +101,6 @@ def _abandon(context: Context, exhausted: Sequence[Standing], at: int) -> Proced
         one = ending.standing
         context.tell(one, [event])
         after.append(ending._replace(standing=one._replace(last_seq=one.last_seq + 1, worker=None)))
-    yield Many("executions_told", [(one.number, 1) for one in exhausted])
+    yield Many("executions_told", [(*one.key, 1) for one in exhausted])
     yield from end_unowned(context, after, at, node_status=NodeStatus.FAILED, node_error=node_error)
     yield from cancel_descendants(context, exhausted, RECOVERIES_EXHAUSTED, at)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from perdure.store.procedures.context import Context
 from perdure.store.procedures.queueing import become_queued
-from perdure.store.statements import All, Many, Procedure
+from perdure.store.statements import All, Lock, Many, Procedure
 
 HAND_ON_PAGE = 100
 
@@ -46,6 +46,7 @@ def limit_books(keys: Iterable[LimitKey]) -> Procedure[dict[LimitKey, LimitBook]
     wanted = sorted(set(keys))
     if not wanted:
         return {}
+    yield Lock("limit", wanted)
     rows = yield Many("limits", wanted)
     return {(workspace, key): LimitBook(held, holder, limit) for workspace, key, held, holder, limit in rows}
 
@@ -64,12 +65,14 @@ def release_slots(context: Context, holders: Sequence[tuple[bytes, str, str]], a
     """Give back the slots (or places in the line) of (execution, workspace, limit key), and hand them on."""
     if not holders:
         return
+    keys = sorted({(workspace, key) for _, workspace, key in holders})
+    yield Lock("limit", keys)
     yield Many("slots_clear", [(id,) for id, _, _ in holders])
-    yield from hand_on(context, {(workspace, key) for _, workspace, key in holders}, at)
+    yield from hand_on(context, keys, at)
 
 
 def hand_on(context: Context, keys: Iterable[LimitKey], at: int) -> Procedure[None]:
-    """Free slots go to those who wait, by rank."""
+    """Free slots go to those who wait, by rank. The keys are locked already."""
     wanted = yield Many("limits_wanted", sorted(keys))
     admitted: list[bytes] = []
     for workspace, key, held in wanted:

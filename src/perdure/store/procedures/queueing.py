@@ -64,7 +64,7 @@ def become_queued(context: Context, ids: Sequence[bytes], at: int) -> Procedure[
     found = list((yield from standings(ids)).values())
     if not found:
         return
-    yield Many("executions_queue", [(one.number, at) for one in found])
+    yield Many("executions_queue", [(*one.key, at) for one in found])
     for one in found:
         context.tell(one, [Event(EventType.EXECUTION_QUEUED, at)])
         context.moved(one, ExecutionStatus.QUEUED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from perdure.store.records import RateClaim
-from perdure.store.statements import Many, Procedure
+from perdure.store.statements import Lock, Many, Procedure
 
 RateKey = tuple[str, str]
 """workspace, rate key"""
@@ -36,5 +36,6 @@ def rate_book(keys: Iterable[RateKey]) -> Procedure[RateBook]:
     wanted = sorted(set(keys))
     if not wanted:
         return RateBook({})
+    yield Lock("rate", wanted)
     rows = yield Many("rates", wanted)
     return RateBook({(workspace, key): tat for workspace, key, tat in rows})

@@ -5,7 +5,7 @@ Nothing is written before the last decision is made, so that a refusal leaves no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from perdure.base.clock import DAY
 from perdure.base.ids import id_text
@@ -14,6 +14,7 @@ from perdure.model.definition import OnLimit
 from perdure.model.states import ExecutionStatus, PendingReason
 from perdure.store.commands import StartExecutions
 from perdure.store.procedures.cancel import CancelWish, cancel_family
+from perdure.store.procedures.catalogue import alive
 from perdure.store.procedures.context import Context
 from perdure.store.procedures.limits import LimitBook, LimitKey, apply_changed_limits, limit_books
 from perdure.store.procedures.placing import Plan, put_executions
@@ -139,10 +140,14 @@ def _conflict(new: NewExecution, first: bytes) -> IdempotencyConflict:
 class Desk:
     """Decides one start after the other, each seeing the slots and rates that those before it took."""
 
-    def __init__(self, books: dict[LimitKey, LimitBook], rates: RateBook, at: int) -> None:
+    def __init__(
+        self, books: dict[LimitKey, LimitBook], rates: RateBook, *, at: int, owners: Container[str | None]
+    ) -> None:
         self.books = books
         self.rates = rates
         self.at = at
+        self.owners = owners
+        """Workers that may own at once what they start."""
 
     def decide(self, new: NewExecution) -> Plan | CallerError:
         if new.start_at is not None and new.start_at > self.at:
@@ -159,7 +164,7 @@ class Desk:
                 book.wait(new.limit.limit)
                 return Plan(new, ExecutionStatus.PENDING, PendingReason.CONCURRENCY_LIMIT, waits_for_limit=True)
             book.take(new.id)
-        return Plan(new, ExecutionStatus.QUEUED if new.claim_by is None else ExecutionStatus.RUNNING)
+        return Plan(new, ExecutionStatus.RUNNING if new.claim_by in self.owners else ExecutionStatus.QUEUED)
 
     def _refuse(self, new: NewExecution) -> Plan | CallerError | None:
         """A start that would not wait for its limit. A child has no caller to refuse: it ends at once instead."""
@@ -186,7 +191,9 @@ def _open_desk(news: Sequence[NewExecution], at: int) -> Procedure[Desk]:
     due = [new for new in news if new.start_at is None or new.start_at <= at]
     books = yield from limit_books((new.workspace, new.limit.key) for new in due if new.limit is not None)
     rates = yield from rate_book((new.workspace, new.rate.key) for new in due if new.rate is not None)
-    return Desk(books, rates, at)
+    wanted = {new.claim_by for new in due if new.claim_by is not None}
+    owners = yield from alive(sorted(wanted))
+    return Desk(books, rates, at=at, owners=owners)
 
 
 def _make_room(context: Context, plans: Sequence[Plan], at: int) -> Procedure[bool]:

@@ -84,7 +84,7 @@ def _begin(context: Context, starting: Sequence[Standing], at: int) -> Procedure
         if claims.rate is not None and one.reason != PendingReason.RATE_LIMIT:
             go_at = rates.reserve(one.workspace, claims.rate, at)
             if go_at > at:
-                held_back.append((one.number, PendingReason.RATE_LIMIT, one.start_claims, at))
+                held_back.append((*one.key, PendingReason.RATE_LIMIT, one.start_claims, at))
                 timers.append((one.id, "start", go_at))
                 continue
         if (limit := claims.limit) is not None:
@@ -97,7 +97,7 @@ def _begin(context: Context, starting: Sequence[Standing], at: int) -> Procedure
             slots.append((one.id, one.workspace, limit.key, limit.limit, int(takes), rank(at, one.priority)))
             if not takes:
                 book.wait(limit.limit)
-                held_back.append((one.number, PendingReason.CONCURRENCY_LIMIT, one.start_claims, at))
+                held_back.append((*one.key, PendingReason.CONCURRENCY_LIMIT, one.start_claims, at))
                 continue
             book.take(one.id)
         free.append(one.id)

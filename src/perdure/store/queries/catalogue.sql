@@ -79,12 +79,27 @@ LIMIT :limit;
 -- rows: id text, name text, host text, pid bigint, started_at bigint, heartbeat_at bigint, stopped_at bigint
 INSERT INTO workers {insert};
 
--- name: worker_alive
--- returns: number bigint, stopped_at bigint
-SELECT k.number, k.stopped_at FROM workers AS k WHERE k.id = :worker;
+-- name: worker_number
+-- returns: number bigint
+SELECT k.number FROM workers AS k WHERE k.id = :worker;
+
+-- name: workers_alive
+-- rows: id text
+-- returns: id text
+WITH {batch}
+SELECT k.id
+FROM batch CROSS JOIN workers AS k ON k.id = batch.id
+WHERE k.stopped_at IS NULL;
 
 -- name: worker_beat
 UPDATE workers SET heartbeat_at = :at WHERE id = :worker;
+
+-- name: workers_stale
+-- returns: id text
+SELECT k.id
+FROM workers AS k
+WHERE k.stopped_at IS NULL AND k.heartbeat_at < :at - :lease
+ORDER BY k.id;
 
 -- name: workers_stop
 -- rows: id text, at bigint

@@ -46,6 +46,13 @@ WITH {batch}
 SELECT {record}
 FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
 
+-- name: records_free
+-- rows: id uuid
+-- returns: {record}
+WITH {batch}
+SELECT {record}
+FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
+
 -- name: payloads
 -- rows: id uuid
 -- returns: {payload}
@@ -84,7 +91,7 @@ FROM batch CROSS JOIN executions AS e
     AND e.worker IS NOT NULL;
 
 -- name: executions_touch
--- rows: number bigint, events bigint, recoveries bigint, crashes bigint, updated_at bigint
+-- rows: id uuid, number bigint, events bigint, recoveries bigint, crashes bigint, updated_at bigint
 WITH {batch}
 UPDATE executions
 SET
@@ -96,7 +103,7 @@ FROM batch
 WHERE executions.number = batch.number;
 
 -- name: executions_move
--- rows: number bigint, status text, reason text, worker text, events bigint, recoveries bigint, crashes bigint, started_at bigint, finished_at bigint, updated_at bigint
+-- rows: id uuid, number bigint, status text, reason text, worker text, events bigint, recoveries bigint, crashes bigint, started_at bigint, finished_at bigint, updated_at bigint
 WITH {batch}
 UPDATE executions
 SET
@@ -113,7 +120,7 @@ FROM batch
 WHERE executions.number = batch.number;
 
 -- name: executions_queue
--- rows: number bigint, at bigint
+-- rows: id uuid, number bigint, at bigint
 WITH {batch}
 UPDATE executions
 SET
@@ -127,7 +134,7 @@ FROM batch
 WHERE executions.number = batch.number;
 
 -- name: executions_hold
--- rows: number bigint, reason text, start_claims text, at bigint
+-- rows: id uuid, number bigint, reason text, start_claims text, at bigint
 WITH {batch}
 UPDATE executions
 SET
@@ -138,7 +145,7 @@ FROM batch
 WHERE executions.number = batch.number;
 
 -- name: executions_claim
--- rows: number bigint, status text, worker text, events bigint, recoveries bigint, at bigint
+-- rows: id uuid, number bigint, status text, worker text, events bigint, recoveries bigint, at bigint
 WITH {batch}
 UPDATE executions
 SET
@@ -166,8 +173,23 @@ SELECT {standing}
 FROM executions AS e
 WHERE e.worker IS NOT NULL AND e.worker <> :worker;
 
+-- name: owners_lost
+-- returns: worker text
+WITH RECURSIVE owners (worker) AS (
+    SELECT min(e.worker) FROM executions AS e WHERE e.worker IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(e.worker) FROM executions AS e WHERE e.worker IS NOT NULL AND e.worker > owners.worker)
+    FROM owners
+    WHERE owners.worker IS NOT NULL
+)
+SELECT owners.worker
+FROM owners
+WHERE
+    owners.worker IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM workers AS k WHERE k.id = owners.worker AND k.stopped_at IS NULL);
+
 -- name: executions_told
--- rows: number bigint, events bigint
+-- rows: id uuid, number bigint, events bigint
 WITH {batch}
 UPDATE executions
 SET last_seq = last_seq + batch.events

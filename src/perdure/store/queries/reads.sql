@@ -38,7 +38,7 @@ LIMIT 1;
 -- returns: queue text, ahead bigint
 SELECT
     q.queue,
-    (SELECT count(*) FROM queue AS o WHERE o.queue = q.queue AND (o.rank, o.execution_id) < (q.rank, q.execution_id))
+    (SELECT count(*) FROM queue AS o WHERE o.queue = q.queue AND o.workspace = q.workspace AND (o.rank, o.execution_id) < (q.rank, q.execution_id))
 FROM queue AS q
 WHERE q.execution_id = :id AND q.workspace = :workspace;
 

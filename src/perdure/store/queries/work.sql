@@ -9,20 +9,32 @@ INSERT INTO queue {insert} ON CONFLICT (execution_id) DO NOTHING;
 WITH {batch}
 DELETE FROM queue WHERE execution_id IN (SELECT batch.id FROM batch);
 
--- name: queue_names
--- returns: queue text
-WITH RECURSIVE names (queue) AS (
-    SELECT min(q.queue) FROM queue AS q
+-- name: queue_lines
+-- returns: queue text, workspace text
+WITH RECURSIVE lines (queue, workspace) AS (
+    SELECT * FROM (SELECT q.queue, q.workspace FROM queue AS q ORDER BY q.queue, q.workspace LIMIT 1) AS first
     UNION ALL
-    SELECT (SELECT min(q.queue) FROM queue AS q WHERE q.queue > names.queue) FROM names WHERE names.queue IS NOT NULL
+    SELECT
+        (
+            SELECT q.queue FROM queue AS q
+            WHERE (q.queue, q.workspace) > (lines.queue, lines.workspace)
+            ORDER BY q.queue, q.workspace LIMIT 1
+        ),
+        (
+            SELECT q.workspace FROM queue AS q
+            WHERE (q.queue, q.workspace) > (lines.queue, lines.workspace)
+            ORDER BY q.queue, q.workspace LIMIT 1
+        )
+    FROM lines
+    WHERE lines.queue IS NOT NULL
 )
-SELECT names.queue FROM names WHERE names.queue IS NOT NULL;
+SELECT lines.queue, lines.workspace FROM lines WHERE lines.queue IS NOT NULL;
 
 -- name: queue_head
 -- returns: rank bigint, execution_id uuid
 SELECT q.rank, q.execution_id
 FROM queue AS q
-WHERE q.queue = :queue
+WHERE q.queue = :queue AND q.workspace = :workspace AND (q.rank, q.execution_id) > (:rank, :id)
 ORDER BY q.rank, q.execution_id
 LIMIT :limit;
 

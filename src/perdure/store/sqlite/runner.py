@@ -16,7 +16,19 @@ import apsw
 import msgspec
 
 from perdure.store.sqlite.failures import translated
-from perdure.store.statements import BYTES_TYPES, All, Column, Library, Many, Procedure, Query, Request, Savepoint, T
+from perdure.store.statements import (
+    BYTES_TYPES,
+    All,
+    Column,
+    Library,
+    Lock,
+    Many,
+    Procedure,
+    Query,
+    Request,
+    Savepoint,
+    T,
+)
 
 MOST_ROWS = 256
 LONGEST_SQL = 16_000
@@ -112,6 +124,8 @@ class Runner:
         if isinstance(request, Query):
             sql = spelt(as_one_text(request.sql, request.returns))
             return self._rows(sql, request.params, True, bytes_positions(request.returns))
+        if isinstance(request, Lock):
+            return []
         assert isinstance(request, Savepoint)
         self.connection.execute(request.value)
         return []

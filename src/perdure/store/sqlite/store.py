@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.writer import Writer
+from perdure.store.sqlite.writer_thread import WriterThread
 from perdure.store.statements import All, Many, Procedure, library
 
 
@@ -45,11 +49,12 @@ class SqliteStore:
         self._readers: Readers | None = None
         try:
             refuse_foreign_file(path)
+            _keep_private(path)
             known = library("sqlite")
             connection = open_writer(path)
             try:
                 migrate(connection, path, migrations())
-                self._writer = Writer(connection, known, path)
+                self._writer = WriterThread(Writer(connection, known, path))
             except BaseException:
                 connection.close()
                 raise
@@ -74,8 +79,8 @@ class SqliteStore:
         """Where this process answers, for others that want the same store."""
         self._lock.set_url(url)
 
-    def write(self, batch: Batch) -> BatchOutcome:
-        return self._writer.write(batch)
+    async def write(self, batch: Batch) -> BatchOutcome:
+        return await self._writer.write(batch)
 
     @property
     def rows_written(self) -> int:
@@ -106,7 +111,7 @@ class SqliteStore:
         """The recorder must be closed before."""
         if self._readers is not None:
             self._readers.close()
-        self._writer.close()
+        await self._writer.close()
         self._lock.release()
 
 
@@ -116,6 +121,23 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}", path=str(path)) from error
+
+
+def _keep_private(path: Path) -> None:
+    """Make the database for its owner alone; take from others what an older one gave them.
+
+    The group's part of an older one is the administrator's choice, and so is the folder, which may hold more than
+    ours. SQLite makes the files beside the database with the database's mode.
+    """
+    # Whatever hinders this hinders SQLite too, or not at all; it says what.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        file = path.with_name(name)
+        with contextlib.suppress(OSError):
+            seen = file.stat()
+            if seen.st_uid == os.geteuid() and seen.st_mode & stat.S_IRWXO:
+                file.chmod(stat.S_IMODE(seen.st_mode) & ~stat.S_IRWXO)
 
 
 def _messages(execution_ids: Sequence[bytes]) -> Procedure[dict[bytes, list[Message]]]:

@@ -20,7 +20,7 @@ WRITER = 1
 
 
 class Writer:
-    """Used by the recorder's thread alone."""
+    """Used by one thread at a time."""
 
     def __init__(self, connection: apsw.Connection, library: Library, path: Path) -> None:
         self._connection = connection
