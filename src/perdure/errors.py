@@ -284,6 +284,13 @@ class StoreUnavailable(StoreError):
         return 1
 
 
+class CommitUnknown(StoreUnavailable):
+    """The connection was lost while the database committed: whether it did is known once it answers again."""
+
+    code = "commit_unknown"
+    title = "Outcome not known yet"
+
+
 class StoreFull(StoreError):
     code = "store_full"
     status = 507
@@ -321,6 +328,44 @@ class StoreIncompatible(StoreError):
     code = "store_incompatible"
     status = 500
     title = "Store is incompatible"
+
+
+class StoreInUse(StoreError):
+    """Workers run on the store; what is wanted needs it to be at rest."""
+
+    code = "store_in_use"
+    status = 409
+    title = "Store is in use"
+
+
+class StoreNotEmpty(StoreError):
+    code = "store_not_empty"
+    status = 409
+    title = "Store is not empty"
+
+
+class StoreMoved(StoreError):
+    """The store was copied to another place and retired here."""
+
+    code = "store_moved"
+    status = 409
+    title = "Store was moved"
+
+
+class ContentsMissing(StoreError):
+    """Rows refer to contents of artifacts or values that are not where they should be."""
+
+    code = "contents_missing"
+    status = 500
+    title = "Contents are missing"
+
+
+class CopyDiffers(StoreError):
+    """A copied store is not what it was copied from."""
+
+    code = "copy_differs"
+    status = 500
+    title = "Copy differs"
 
 
 class RowRefused(StoreError):

@@ -1,16 +1,21 @@
 """Every store that perdure has goes through the same conformance suite."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perdure.store.interface import Store
 from perdure.store.sqlite.store import SqliteStore
+from tests.store.databases import fresh_store
 from tests.store.world import World
 
-IMPLEMENTATIONS = {"sqlite": lambda folder: SqliteStore(folder / "perdure.db")}
+IMPLEMENTATIONS: dict[str, Callable[[Path], Any]] = {
+    "sqlite": lambda folder: SqliteStore(folder / "perdure.db"),
+    "postgres": lambda folder: fresh_store(),
+}
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -15,7 +15,7 @@ def environment(fault: str | None = None) -> dict[str, str]:
     return found if fault is None else found | {"PERDURE_FAULT": fault}
 
 
-def run_program(program: str, path: Path, *, fault: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_program(program: str, path: Path | str, *, fault: str | None = None) -> subprocess.CompletedProcess[str]:
     """With `fault`, the process ends at that fault point (`perdure.store.faults`)."""
     return subprocess.run(
         [sys.executable, "-c", program, str(path)], env=environment(fault), check=False, capture_output=True, text=True

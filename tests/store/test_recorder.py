@@ -101,7 +101,7 @@ async def test_what_is_ready_in_one_turn_is_one_commit(bench: Bench) -> None:
     assert [len(answer) for answer in answers] == [1] * 20
     assert [owner.outcomes for owner in owners] == [[Advanced(first_seq=3)]] * 20
     (told,) = bench.told
-    assert (len(told.advances), len(told.results), told.claimable, told.feed) == (20, 20, True, (1, 21))
+    assert (len(told.advances), len(told.results), told.claimable, told.feed) == (20, 20, ["default"], (1, 21))
 
 
 async def test_what_comes_during_a_commit_goes_into_the_next(bench: Bench) -> None:
@@ -300,3 +300,15 @@ def raising(error: Exception) -> Any:
         raise error
 
     return write
+
+
+async def test_closing_waits_until_everyone_has_heard(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    bench = Bench(store)
+    owners = [await bench.owner() for _ in range(100)]
+    for owner in owners:
+        owner.step()
+        bench.recorder.advance(owner)
+    await bench.recorder.close()
+    assert all(isinstance(owner.outcomes[0], Advanced) for owner in owners)
+    await store.close()

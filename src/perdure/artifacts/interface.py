@@ -25,10 +25,22 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class ArtifactStorage(Protocol):
     """Content put twice is stored once. All methods raise `StoreFull` or `StoreUnavailable` for the disk's trouble."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether contents are kept elsewhere than in the folder on this machine."""
+        ...
+
     async def put_bytes(self, data: bytes) -> Stored: ...
 
     async def put_file(self, path: str | os.PathLike[str]) -> Stored:
         """Copy a regular file in. Raises OSError when it cannot be read, or is a link or no regular file."""
+        ...
+
+    async def keep(self, sha256: bytes) -> None:
+        """What a node's process has put into the folder on this machine: have it where this storage keeps contents.
+
+        Raises `ArtifactNotFound`.
+        """
         ...
 
     async def exists(self, sha256: bytes) -> bool: ...

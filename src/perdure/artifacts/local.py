@@ -26,6 +26,8 @@ _STALE_S = 24 * 3600
 class LocalStorage:
     """Made by whoever needs it, in any process: the folder itself is the only state."""
 
+    is_shared = False
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
 
@@ -34,6 +36,9 @@ class LocalStorage:
 
     async def put_file(self, path: str | os.PathLike[str]) -> Stored:
         return await asyncio.to_thread(self.store_file, path)
+
+    async def keep(self, sha256: bytes) -> None:
+        """Nothing is to be done: the folder is where contents are kept."""
 
     async def exists(self, sha256: bytes) -> bool:
         return await asyncio.to_thread(self.path_of(sha256).is_file)

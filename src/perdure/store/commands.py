@@ -34,10 +34,12 @@ class StartExecutions(Command, frozen=True, kw_only=True):
 class ClaimExecutions(Command, frozen=True, kw_only=True):
     """→ list[Claimed] | None: at most `limit` queue rows, best rank first and shared out between workspaces;
     epoch + 1, status running (cancelling stays cancelling). None when the worker is gone or stopped.
-    `root` narrows it to one execution and those below it."""
+    `root` narrows it to one execution and those below it; `queues` (None: all) and `tags` are the worker's, and
+    decide from which lines it takes (`perdure.model.queue_line`)."""
 
     worker: str
     queues: tuple[str, ...] | None
+    tags: tuple[str, ...] = ()
     limit: int
     root: bytes | None = None
 
@@ -85,9 +87,10 @@ class RescueExecutions(Command, frozen=True, kw_only=True):
     """→ list[str]: workers found dead, whose executions are treated as `InterruptWorkers` says.
 
     Dead is who sent no heartbeat for `lease` microseconds, by the clock of the store, and who owns
-    executions without being registered and alive."""
+    executions without being registered and alive. Of the silent ones at most `limit`."""
 
     lease: int
+    limit: int = 20
 
 
 class RegisterWorker(Command, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 Names: `before_commit` (rows written, COMMIT not yet), `after_commit` (durable, nobody told),
 `before_reply` (back on the event loop, the first waiter not yet told), `migration` (a migration
-written, not yet committed). Without the variable a point costs one comparison.
+written, not yet committed), `copying` (a block of rows of a store's copy handed over), `copied` (all
+of it written and compared, not yet kept). Without the variable a point costs one comparison.
 """
 
 from __future__ import annotations

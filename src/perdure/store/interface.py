@@ -7,13 +7,13 @@ rows alone. Two implementations share one conformance suite (`tests/store`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from perdure.model.event import EventChunk
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.commands import Command
 from perdure.store.records import (
     Advance,
@@ -52,23 +52,46 @@ class BatchOutcome(msgspec.Struct):
     """`advances` and `results` answer the batch entry by entry; an exception stands where one failed.
 
     What must be told after the commit: `chunks` (new events), `deliveries` (worker, execution) whose
-    inbox got a message, `claimable` when queue rows were added, and `due_at`, the earliest timer set.
+    inbox got a message, `claimable`, the lines of the queue that got rows, and `due_at`, the earliest timer set.
     """
 
     advances: list[Advanced | Lost | Exception]
     results: list[Any]
     chunks: list[EventChunk]
     deliveries: list[tuple[str, bytes]]
-    claimable: bool
+    claimable: list[str]
     due_at: int | None
     feed: tuple[int, int] | None = None
     """(writer, n) of the batch's feed row; None when it brought no event."""
 
 
+class FeedEntry(NamedTuple):
+    """What a commit brought one execution: its events from `first_seq` to `last_seq`."""
+
+    execution_id: bytes
+    first_seq: int
+    last_seq: int
+    workspace: str
+
+
+class Hint(msgspec.Struct, kw_only=True):
+    """What processes on one store let each other know. Everything stands in the store: a hint only says where to look."""
+
+    deliveries: list[tuple[str, bytes]] = []
+    """(worker, execution) whose inbox got a message."""
+    lines: list[str] = []
+    """Of the queue, which got rows."""
+    feed: dict[int, int] = {}
+    """The newest commit with events, by writer."""
+    everything: bool = False
+    """Hints may have been lost: look at all of it."""
+
+
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """All conditions hold together; values of one list are alternatives, tags must all match.
 
-    `created_after` is inclusive, `created_before` exclusive; a tag without a value matches any.
+    `created_after` is inclusive, `created_before` exclusive; a tag without a value matches any. A unit has its
+    parent's tags. `kind` None is any.
     """
 
     statuses: tuple[ExecutionStatus, ...] = ()
@@ -81,6 +104,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     replay_of: bytes | None = None
     created_after: int | None = None
     created_before: int | None = None
+    kind: ExecutionKind | None = ExecutionKind.FLOW
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +137,10 @@ class Executions(Protocol):
         """Rows of `{<group>: value, "count": n}`; groups are status, flow, namespace, trigger, hour, day."""
         ...
 
-    async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]: ...
+    async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]:
+        """Executions of flows that it started; units are found by `list`."""
+        ...
+
     async def unfinished_like(
         self, workspace: str, flow: str, flow_version: int, input_text: str
     ) -> ExecutionRecord | None:
@@ -161,6 +188,15 @@ class Events(Protocol):
         """The newest `n` of each writer."""
         ...
 
+    async def commits(self, after: Mapping[int, int], limit: int) -> list[tuple[int, int, list[FeedEntry]]]:
+        """(writer, n, entries) of all workspaces without their events: of the writers named in `after` alone, at
+        most `limit` commits of each."""
+        ...
+
+    async def chunks(self, entries: Sequence[FeedEntry]) -> list[EventChunk]:
+        """The events of these entries, in their order."""
+        ...
+
 
 class Flows(Protocol):
     async def get(self, workspace: str, id: str) -> FlowRecord | None: ...
@@ -194,10 +230,63 @@ class Tokens(Protocol):
 
 
 class Workers(Protocol):
+    async def count(self) -> int:
+        """Of those that are registered and not stopped."""
+        ...
+
     async def list(self) -> list[WorkerRecord]: ...
 
 
+class Pulse(Protocol):
+    """Proves a worker's life on a connection of its own. Its calls block: they are for a thread that has no loop."""
+
+    def beat(self, worker: str, *, within_s: float) -> bool:
+        """False when the worker's row is gone or stopped. Raises `StoreError` when that cannot be told in the time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Signals(Protocol):
+    """Carries hints between the processes on one store."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether hints arrive; where they do not, everybody looks for himself."""
+        ...
+
+    async def start(self, heard: Callable[[Hint], None]) -> None:
+        """Hear what others send; after each (re)connection `everything` is heard. Does not wait for the connection."""
+        ...
+
+    def send(self, hint: Hint) -> None:
+        """Soon, together with what else is sent; never fails, never waits."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Sharing(Protocol):
+    """What a store that several processes share has besides."""
+
+    @property
+    def signals(self) -> Signals: ...
+
+    def pulse(self) -> Pulse:
+        """A new one, not connected yet."""
+        ...
+
+    async def make_partitions(self) -> int:
+        """Prepare the tables for the weeks to come; about daily. Returns how many weeks are new. Raises `StoreError`."""
+        ...
+
+
 class Store(Protocol):
+    @property
+    def sharing(self) -> Sharing | None:
+        """None for a store that belongs to one process."""
+        ...
+
     @property
     def executions(self) -> Executions: ...
     @property
@@ -217,7 +306,8 @@ class Store(Protocol):
         """Apply a batch in one durable transaction; one call at a time.
 
         An entry's own failure stands in the outcome. Raises `StoreFull`, `StoreBusy`, `StoreUnavailable`
-        when the batch as a whole could not be committed: then nothing of it was written.
+        when the batch as a whole could not be committed: then nothing of it was written. After
+        `CommitUnknown` that is known once the same batch was given again.
         A row that the database refuses is found by bisection, so that its entry fails alone.
         """
         ...

@@ -7,6 +7,8 @@ one execution keep their order.
 
 When the store cannot take a batch (full, locked, gone), its commands are answered with the error,
 and its advances are kept and tried again until they are in: what owners did must not be lost.
+When it is not known whether a batch is in, the whole of it is given to the store again until that
+is known; commands that come meanwhile are refused.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
 
-from perdure.errors import RowRefused, StoreDamaged, StoreError, StoreIncompatible, StoreUnavailable
+from perdure.errors import CommitUnknown, RowRefused, StoreDamaged, StoreError, StoreIncompatible, StoreUnavailable
 from perdure.store.commands import Command
 from perdure.store.faults import reach
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost, Store
@@ -53,7 +55,10 @@ Listener = Callable[[BatchOutcome], None]
 
 
 class RecorderStats(msgspec.Struct):
-    """Counts since the start; `commit_counts` are per bucket of `COMMIT_BUCKETS_S`, the last one beyond them."""
+    """Counts since the start; `commit_counts` are per bucket of `COMMIT_BUCKETS_S`, the last one beyond them.
+
+    `sizes` are batches by the number of their entries, advances and commands alike.
+    """
 
     batches: int = 0
     advances: int = 0
@@ -63,9 +68,11 @@ class RecorderStats(msgspec.Struct):
     failures: int = 0
     commit_s_sum: float = 0.0
     commit_counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(COMMIT_BUCKETS_S) + 1))
+    sizes: Counter[int] = msgspec.field(default_factory=Counter)
 
-    def note_commit(self, seconds: float) -> None:
+    def note_commit(self, seconds: float, *, entries: int) -> None:
         self.batches += 1
+        self.sizes[entries] += 1
         self.commit_s_sum += seconds
         self.commit_counts[bisect_left(COMMIT_BUCKETS_S, seconds)] += 1
 
@@ -118,6 +125,8 @@ class Recorder:
         """
         if self._closing:
             raise StoreUnavailable("the store is being closed")
+        if isinstance(self._trouble, CommitUnknown):
+            raise StoreUnavailable(self._trouble.message, **self._trouble.details)
         future: asyncio.Future[Any] = self._loop.create_future()
         self._commands.append((command, future))
         self._schedule()
@@ -215,7 +224,7 @@ class Recorder:
 
     def _count(self, outcome: BatchOutcome, seconds: float) -> None:
         stats = self.stats
-        stats.note_commit(seconds)
+        stats.note_commit(seconds, entries=len(outcome.advances) + len(outcome.results))
         stats.advances += len(outcome.advances)
         stats.commands += len(outcome.results)
         stats.lost += sum(isinstance(one, Lost) for one in outcome.advances)
@@ -225,21 +234,21 @@ class Recorder:
         for source, result in zip(pending.sources, outcome.advances, strict=True):
             self._tell(source.committed, result)
         for future, answer in zip(pending.waiters, outcome.results, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            _settle(future, answer)
         if self._listener is not None:
             self._tell(self._listener, outcome)
 
     def _fail(self, pending: _Pending, error: Exception) -> None:
         """Commands are answered; advances are kept, unless the store is beyond hope."""
+        self._trouble = error if isinstance(error, StoreError) else None
+        if isinstance(error, CommitUnknown) and not self._give_up:
+            # Whoever waits goes on waiting, for what he asked for may be done.
+            self._refuse_commands(StoreUnavailable(error.message, **error.details))
+            self._keep(pending)
+            return
         for future in pending.waiters:
             if not future.done():
                 future.set_exception(error)
-        self._trouble = error if isinstance(error, StoreError) else None
         if not pending.sources:
             return
         hopeless = isinstance(error, _PERMANENT) or not isinstance(error, StoreError)
@@ -247,9 +256,19 @@ class Recorder:
             for source in pending.sources:
                 self._tell(source.committed, error)
             return
-        self._kept = _Pending(Batch(advances=pending.batch.advances, commands=[]), pending.sources, [])
+        self._keep(_Pending(Batch(advances=pending.batch.advances, commands=[]), pending.sources, []))
+
+    def _keep(self, pending: _Pending) -> None:
+        """For another try, a little later each time."""
+        self._kept = pending
         self._retry_handle = self._loop.call_later(self._retry_s, self._retry)
         self._retry_s = min(self._retry_s * 2, RETRY_MOST_S)
+
+    def _refuse_commands(self, error: StoreError) -> None:
+        while self._commands:
+            _, future = self._commands.popleft()
+            if not future.done():
+                future.set_exception(error)
 
     def _tell(self, callback: Callable[[Any], None], outcome: Any) -> None:
         """One who fails to listen does not keep the others from hearing."""
@@ -257,6 +276,15 @@ class Recorder:
             callback(outcome)
         except Exception as error:
             self._loop.call_exception_handler({"message": "a listener of the recorder failed", "exception": error})
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _weight(advance: Advance) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from perdure.model.definition import DEFAULT_MAX_RECOVERIES, OnLimit
 from perdure.model.event import Event
-from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -25,6 +25,7 @@ class Value(msgspec.Struct, frozen=True):
 class ExecutionRecord(msgspec.Struct, kw_only=True):
     id: bytes
     number: int
+    kind: ExecutionKind = ExecutionKind.FLOW
     workspace: str
     namespace: str
     flow: str
@@ -94,10 +95,12 @@ class NodeRunRecord(msgspec.Struct, kw_only=True):
     worker: str | None = None
     reused_from: bytes | None = None
     interruptions: int = 0
+    child: bytes | None = None
+    """The execution that its last attempt started, if it did."""
 
 
 class WaitRecord(msgspec.Struct, kw_only=True):
-    """What a suspended execution waits for. `kind` is approval, ask, signal, timer, child or pause."""
+    """What a suspended execution waits for. `kind` is approval, ask, signal, timer, child, unit or pause."""
 
     node: str
     ordinal: int = 0
@@ -137,6 +140,7 @@ class NewExecution(msgspec.Struct, kw_only=True):
     where no limit, rate or `start_at` holds it back."""
 
     id: bytes
+    kind: ExecutionKind = ExecutionKind.FLOW
     workspace: str
     flow: str
     flow_version: int
@@ -150,6 +154,7 @@ class NewExecution(msgspec.Struct, kw_only=True):
     parent: bytes | None = None
     parent_node: str | None = None
     parent_ordinal: int | None = None
+    parent_label: str | None = None
     parent_attempt: int | None = None
     root: bytes
     depth: int = 0
@@ -281,6 +286,14 @@ class WorkerRecord(msgspec.Struct, kw_only=True):
     started_at: int
     heartbeat_at: int
     stopped_at: int | None = None
+    queues: tuple[str, ...] | None = None
+    """Those it takes from; None means all."""
+    slots: int = 0
+    tags: tuple[str, ...] = ()
+    version: str = ""
+    """Of the program."""
+    owned: int = 0
+    """Executions that it owns, counted when it is read."""
 
 
 class TokenRecord(msgspec.Struct, kw_only=True):

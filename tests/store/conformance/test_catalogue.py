@@ -1,11 +1,20 @@
-"""Flows and their versions, tokens."""
+"""Flows and their versions, tokens, workers."""
 
 from typing import Any
 
 import pytest
 
 from perdure.errors import FlowInUse, FlowManaged, FlowNotFound, TokenNotFound
-from perdure.store.commands import CreateToken, DeleteFlow, PutFlow, RevokeToken
+from perdure.store.commands import (
+    ClaimExecutions,
+    CreateToken,
+    DeleteFlow,
+    PutFlow,
+    RegisterWorker,
+    RevokeToken,
+    StopWorker,
+)
+from perdure.store.records import WorkerRecord
 from tests.store.world import FLOW, WORKSPACE, World
 
 
@@ -106,3 +115,19 @@ async def test_tokens_are_found_by_their_hash(world: World) -> None:
     with pytest.raises(TokenNotFound):
         world.do(RevokeToken(at=world.now, id=world.id()))
     assert await world.store.tokens.any()
+
+
+async def test_workers_are_listed_with_what_they_take_and_own(world: World) -> None:
+    record = WorkerRecord(
+        id="w", number=0, name="anna", host="h", pid=7, started_at=world.now, heartbeat_at=world.now, slots=3,
+        queues=("a", "b"), tags=("gpu",), version="1.2.3",
+    )  # fmt: skip
+    number = world.do(RegisterWorker(at=world.now, worker=record))
+    world.start(queue="a")
+    claimed = world.do(ClaimExecutions(at=world.now, worker="w", queues=("a", "b"), limit=9))
+    (found,) = await world.store.workers.list()
+    assert (found.id, found.number, found.name, found.pid, found.slots) == ("w", number, "anna", 7, 3)
+    assert (found.queues, found.tags, found.version, found.owned) == (("a", "b"), ("gpu",), "1.2.3", len(claimed))
+    assert await world.store.workers.count() == 1
+    world.do(StopWorker(at=world.now, worker="w"))
+    assert await world.store.workers.count() == 0

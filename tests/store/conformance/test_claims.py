@@ -43,6 +43,14 @@ def test_a_worker_takes_from_its_queues_only(world: World) -> None:
     assert [one.record.id for one in world.claim(queues=None)] == [b.id]
 
 
+def test_a_worker_takes_only_what_its_tags_suffice_for(world: World) -> None:
+    plain, gpu, both = (world.start(queue=queue) for queue in ("default", "default+gpu", "default+fast+gpu"))
+    assert [one.record.id for one in world.claim()] == [plain.id]
+    assert [one.record.id for one in world.claim(tags=("gpu",))] == [gpu.id]
+    assert world.claim(queues=("other",), tags=("fast", "gpu")) == []
+    assert [one.record.id for one in world.claim(queues=("default",), tags=("fast", "gpu"))] == [both.id]
+
+
 def test_one_execution_can_be_claimed_by_name(world: World) -> None:
     _, second = world.start(), world.start()
     assert [one.record.id for one in world.claim(root=second.id)] == [second.id]

@@ -106,6 +106,7 @@ async def test_workers_are_known_until_they_stop(world: World) -> None:
             id=name, number=0, name=name, host="h", pid=1, started_at=world.now, heartbeat_at=world.now
         )
         world.do(RegisterWorker(at=world.now, worker=worker))
+    registered = (await world.store.workers.list())[-1].heartbeat_at
     assert world.do(Heartbeat(at=world.later(5), worker="a")) is True
     assert world.do(Heartbeat(at=world.now, worker="nobody")) is False
     world.do(StopWorker(at=world.later(1), worker="a"))
@@ -113,5 +114,7 @@ async def test_workers_are_known_until_they_stop(world: World) -> None:
     world.interrupt("b")
     assert world.do(Heartbeat(at=world.now, worker="b")) is False
     b, a = await world.store.workers.list()
-    assert (a.id, a.stopped_at, a.heartbeat_at) == ("a", world.now, world.now - 1)
+    assert (a.id, a.stopped_at) == ("a", world.now)
+    # By the clock of the store, which need not be ours.
+    assert a.heartbeat_at > registered
     assert (b.id, b.number) == ("b", a.number + 1)

@@ -269,3 +269,23 @@ async def test_the_store_tells_of_itself(world: World) -> None:
     info = await world.store.info()
     assert info["schema_version"] >= 1
     assert info["size_bytes"] > 0
+
+
+async def test_commits_are_read_of_named_writers_and_their_events_of_chosen_executions(world: World) -> None:
+    one, two = world.started(), world.started()
+    assert world.last is not None
+    assert world.last.feed is not None
+    writer, n = world.last.feed
+    world.end(one)
+    world.end(two)
+    events = world.store.events
+    assert await events.commits({writer + 1_000: 0}, 10) == []
+    commits = await events.commits({writer: n}, 10)
+    assert [(who, number) for who, number, _ in commits] == [(writer, n + 1), (writer, n + 2)]
+    assert [n for _, n, _ in await events.commits({writer: n}, 1)] == [n + 1]
+    entries = [entry for _, _, entries in commits for entry in entries]
+    assert [(entry.execution_id, entry.workspace) for entry in entries] == [(one.id, WORKSPACE), (two.id, WORKSPACE)]
+    wanted = [entry for entry in entries if entry.execution_id == two.id]
+    (chunk,) = await events.chunks(wanted)
+    assert (chunk.execution_id, chunk.first_seq, chunk.last_seq) == (two.id, wanted[0].first_seq, wanted[0].last_seq)
+    assert await events.chunks([]) == []

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.reads.filters import FilterQuery
 from perdure.store.sqlite.connection import open_writer
@@ -90,6 +90,10 @@ LISTED: list[dict[str, Any]] = [
     {"replay_of": ONE},
     {"created_after": 5, "created_before": 9},
     {"namespace": "a", "statuses": (ExecutionStatus.FAILED,), "trigger_kind": "api"},
+    {"kind": ExecutionKind.UNIT},
+    {"kind": ExecutionKind.UNIT, "statuses": (ExecutionStatus.RUNNING,), "flow": "a/b", "tags": (("k", "v"),)},
+    {"kind": ExecutionKind.UNIT, "parent": ONE, "statuses": (ExecutionStatus.FAILED,)},
+    {"kind": ExecutionKind.UNIT, "root": ONE},
 ]
 DRIVEN_BY = {
     "parent": "children_by_parent",
@@ -101,6 +105,7 @@ DRIVEN_BY = {
     "namespace": "executions_by_namespace",
     "trigger_kind": "executions_by_trigger",
 }
+UNITS_DRIVEN_BY = {"parent": "units_by_parent", "root": "units_by_root"}
 
 
 @pytest.mark.parametrize("wanted", LISTED, ids=lambda wanted: "+".join(wanted) or "all")
@@ -112,7 +117,10 @@ def test_a_listing_walks_one_index_in_the_order_of_ids(
     query = FilterQuery("default", ExecutionFilter(**wanted), 0).listing(page, known)
     steps = plan(connection, spelt(query.sql))
     assert not scans(steps), steps
-    driver = next((index for name, index in DRIVEN_BY.items() if name in wanted), "executions_by_workspace")
+    by, otherwise = DRIVEN_BY, "executions_by_workspace"
+    if wanted.get("kind") is ExecutionKind.UNIT:
+        by, otherwise = UNITS_DRIVEN_BY, "units_by_status"
+    driver = next((index for name, index in by.items() if name in wanted), otherwise)
     assert any(driver in step for step in steps), steps
     walks = [step for step in steps if driver in step]
     assert len(walks) >= (len(wanted.get("statuses", ())) if driver == "executions_by_status" else 1)
@@ -126,6 +134,14 @@ def test_counting_uses_an_index_as_well(connection: apsw.Connection, wanted: dic
     counting = query.counting(10_000)
     steps = plan(connection, spelt(as_one_text(counting.sql, counting.returns)))
     assert not [step for step in scans(steps) if "execution" in step or step.startswith("e")], steps
+
+
+@pytest.mark.parametrize("wanted", LISTED[:15], ids=lambda wanted: "+".join(wanted) or "all")
+def test_flows_and_units_together_walk_an_index_of_each(connection: apsw.Connection, wanted: dict[str, Any]) -> None:
+    query = FilterQuery("default", ExecutionFilter(**wanted, kind=None), 0).listing(Page(), library("sqlite"))
+    steps = plan(connection, spelt(query.sql))
+    assert not scans(steps), steps
+    assert any("units_by_" in step for step in steps), steps
 
 
 def test_a_driver_can_be_named(connection: apsw.Connection) -> None:

@@ -78,7 +78,7 @@ def apply_batch(batch: Batch, feed: tuple[int, int], *, careful: bool = False) -
         results=results,
         chunks=context.chunks,
         deliveries=list(dict.fromkeys(context.deliveries)),
-        claimable=context.claimable,
+        claimable=list(context.claimable),
         due_at=context.due_at,
         feed=feed if context.chunks else None,
     )

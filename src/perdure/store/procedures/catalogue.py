@@ -8,16 +8,13 @@ from perdure.base.ids import id_text
 from perdure.errors import TokenNotFound
 from perdure.store.commands import CreateToken, Heartbeat, PutArtifacts, RegisterWorker, RevokeToken, StopWorker
 from perdure.store.procedures.context import Context
-from perdure.store.procedures.rows import artifact_row
+from perdure.store.procedures.rows import artifact_row, worker_row
 from perdure.store.statements import All, Many, Procedure
 
 
 def register_worker(context: Context, command: RegisterWorker) -> Procedure[int]:
     worker = command.worker
-    yield Many(
-        "workers_put",
-        [(worker.id, worker.name, worker.host, worker.pid, worker.started_at, worker.heartbeat_at, worker.stopped_at)],
-    )
+    yield Many("workers_put", [worker_row(worker)])
     rows = yield All("worker_number", {"worker": worker.id})
     number: int = rows[0][0]
     return number

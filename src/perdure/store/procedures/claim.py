@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from perdure.model.event import Event, EventType
-from perdure.model.states import ExecutionStatus
+from perdure.model.queue_line import is_served
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.commands import ClaimExecutions
 from perdure.store.procedures.catalogue import alive
 from perdure.store.procedures.context import Context
@@ -62,7 +63,7 @@ def _best(command: ClaimExecutions) -> Procedure[list[bytes]]:
         rows = yield All("queue_family", {"root": command.root, "limit": command.limit})
         return [row[1] for row in rows]
     rows = yield All("queue_lines")
-    lines = [(queue, workspace) for queue, workspace in rows if command.queues is None or queue in command.queues]
+    lines = [(line, workspace) for line, workspace in rows if is_served(line, queues=command.queues, tags=command.tags)]
     # No workspace waits for another: each line gives its share, and no line is always the first.
     random.shuffle(lines)
     heads: list[Any] = []
@@ -97,10 +98,11 @@ def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecut
         if going.event is not None:
             data = {"recoveries": record.recoveries, "crashes": record.crashes} if recovered else None
             events.append(Event(going.event, at, data=data))
-            context.record(record.id, record.workspace, record.flow, record.last_seq + 1, events)
-            where = (record.workspace, record.flow)
-            context.count(*where, before, record.trigger_kind, record.created_at, -1)
-            context.count(*where, going.status, record.trigger_kind, record.created_at, 1)
+            context.record(record.id, record.workspace, record.flow, record.last_seq + 1, events, kind=record.kind)
+            if record.kind is ExecutionKind.FLOW:
+                where = (record.workspace, record.flow)
+                context.count(*where, before, record.trigger_kind, record.created_at, -1)
+                context.count(*where, going.status, record.trigger_kind, record.created_at, 1)
         changes.append((record.id, record.number, going.status, command.worker, len(events), record.recoveries, at))
         record.status = going.status
         record.worker = command.worker

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from perdure.base.clock import HOUR
 from perdure.base.codec import encode_text
 from perdure.model.event import Event, EventChunk, EventType
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.records import Value
 from perdure.store.statements import Many, Procedure
 
@@ -47,6 +47,7 @@ class Standing(NamedTuple):
     max_recoveries: int
     recoveries: int
     crashes: int
+    kind: str
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -60,14 +61,15 @@ class Context:
     def __init__(self) -> None:
         self.chunks: list[EventChunk] = []
         self.deliveries: list[tuple[str, bytes]] = []
-        self.claimable = False
+        self.claimable: dict[str, None] = {}
+        """Lines of the queue that got rows, in order."""
         self.due_at: int | None = None
         self.at = 0
         self._event_rows: list[tuple[Any, ...]] = []
         self._counts: dict[CounterKey, int] = {}
         self._blobs: dict[tuple[str, bytes], tuple[int, int]] = {}
 
-    def record(self, id: bytes, workspace: str, flow: str, first_seq: int, events: list[Event]) -> None:
+    def record(self, id: bytes, workspace: str, flow: str, first_seq: int, events: list[Event], *, kind: str) -> None:
         """Events of one execution, numbered from `first_seq` on."""
         if not events:
             return
@@ -76,19 +78,22 @@ class Context:
             kinds |= LOGS if event.type in _LOG_TYPES else OTHERS
         at = events[-1].at
         self.at = max(self.at, at)
-        self.chunks.append(EventChunk(id, workspace, flow, first_seq, tuple(events)))
+        self.chunks.append(EventChunk(id, workspace, flow, first_seq, tuple(events), kind))
         self._event_rows.append((id, first_seq, first_seq + len(events) - 1, at, kinds, encode_text(events)))
 
     def tell(self, standing: Standing, events: list[Event]) -> None:
         """Events that go on from the execution's last one as `standing` shows it."""
-        self.record(standing.id, standing.workspace, standing.flow, standing.last_seq + 1, events)
+        next_seq = standing.last_seq + 1
+        self.record(standing.id, standing.workspace, standing.flow, next_seq, events, kind=standing.kind)
 
     def count(self, workspace: str, flow: str, status: str, trigger_kind: str, created_at: int, delta: int) -> None:
         key = (workspace, flow, status, trigger_kind, created_at // HOUR)
         self._counts[key] = self._counts.get(key, 0) + delta
 
     def moved(self, standing: Standing, status: ExecutionStatus) -> None:
-        """Count an execution's change from the status that `standing` shows."""
+        """Count an execution's change from the status that `standing` shows. Units are not counted."""
+        if standing.kind != ExecutionKind.FLOW:
+            return
         where = (standing.workspace, standing.flow)
         self.count(*where, standing.status, standing.trigger_kind, standing.created_at, -1)
         self.count(*where, status, standing.trigger_kind, standing.created_at, 1)

@@ -11,11 +11,9 @@ from perdure.model.event import Event, EventType
 from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.procedures.context import Context, Standing
 from perdure.store.procedures.limits import release_slots
-from perdure.store.procedures.queueing import Letter, send
+from perdure.store.procedures.queueing import CHILD_ENDED, Letter, send
 from perdure.store.records import Value
 from perdure.store.statements import Many, Procedure
-
-CHILD_ENDED = "child_ended"
 
 END_EVENTS: dict[str, EventType] = {
     ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,

@@ -19,7 +19,7 @@ from perdure.store.statements import All, Many, Procedure
 
 def rescue_executions(context: Context, command: RescueExecutions) -> Procedure[list[str]]:
     """A worker's row is locked before its executions are looked for, so that it cannot claim any more meanwhile."""
-    stale = yield All("workers_stale", {"at": command.at, "lease": command.lease})
+    stale = yield All("workers_stale", {"at": command.at, "lease": command.lease, "limit": command.limit})
     lost = yield All("owners_lost")
     dead = list(dict.fromkeys(row[0] for row in (*stale, *lost)))
     if dead:
@@ -30,14 +30,15 @@ def rescue_executions(context: Context, command: RescueExecutions) -> Procedure[
 def interrupt_workers(context: Context, command: InterruptWorkers) -> Procedure[list[bytes]]:
     """Counted as a crash are executions with an attempt in flight: the others just lost their owner."""
     at = command.at
+    # They are stopped first: a claim that is on its way in their name is waited for, and then seen.
     if command.all_but is not None:
-        rows = yield All("standings_of_others", {"worker": command.all_but})
         yield All("workers_stop_others", {"worker": command.all_but, "at": at})
+        rows = yield All("standings_of_others", {"worker": command.all_but})
     else:
         dead = [(worker,) for worker in dict.fromkeys(command.workers)]
-        rows = (yield Many("standings_of_workers", dead)) if dead else []
         if dead:
             yield Many("workers_stop", [(worker, at) for (worker,) in dead])
+        rows = (yield Many("standings_of_workers", dead)) if dead else []
     found = sorted((Standing._make(row) for row in rows), key=lambda one: one.id)
     if not found:
         return []

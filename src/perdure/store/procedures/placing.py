@@ -11,7 +11,7 @@ from perdure.base.clock import SECOND
 from perdure.base.codec import encode_text
 from perdure.base.ids import id_time
 from perdure.model.event import Event, EventType
-from perdure.model.states import ExecutionStatus, PendingReason
+from perdure.model.states import ExecutionKind, ExecutionStatus, PendingReason
 from perdure.store.procedures.context import Context, Standing
 from perdure.store.procedures.endings import Ended, settle_ended
 from perdure.store.procedures.queueing import rank
@@ -65,8 +65,9 @@ def put_executions(context: Context, plans: Sequence[Plan], at: int) -> Procedur
     if not plans:
         return []
     yield from _note_skew(plans)
-    yield Many("executions_put", [_execution_row(plan, at) for plan in plans])
-    numbers = dict((yield Many("executions_numbers", [(plan.new.id,) for plan in plans])))
+    rows = yield Many("executions_put", [_execution_row(plan, at) for plan in plans])
+    # Where a database tells the numbers with the insert, it is not asked again.
+    numbers = dict(rows or (yield Many("executions_numbers", [(plan.new.id,) for plan in plans])))
     yield Many("payloads_put", [_payload_row(plan.new) for plan in plans])
     yield from _put_rest(plans)
     yield from _put_work(context, plans, at)
@@ -74,8 +75,9 @@ def put_executions(context: Context, plans: Sequence[Plan], at: int) -> Procedur
     for plan in plans:
         new = plan.new
         events = plan.events(numbers[new.id], at)
-        context.record(new.id, new.workspace, new.flow, 1, events)
-        context.count(new.workspace, new.flow, plan.status, new.trigger_kind, new.created_at, 1)
+        context.record(new.id, new.workspace, new.flow, 1, events, kind=new.kind)
+        if new.kind is ExecutionKind.FLOW:
+            context.count(new.workspace, new.flow, plan.status, new.trigger_kind, new.created_at, 1)
         context.refer(new.workspace, new.input, new.created_at)
         epoch = 1 if plan.status is ExecutionStatus.RUNNING else 0
         started.append(Started(new.id, numbers[new.id], plan.status, plan.reason, epoch, len(events)))
@@ -128,6 +130,8 @@ def _execution_row(plan: Plan, at: int) -> tuple[Any, ...]:
         then if ended else None,
         then,
         new.deadline_at,
+        new.kind,
+        None if new.parent is None else new.parent_label or "",
     )
 
 
@@ -137,7 +141,9 @@ def _payload_row(new: NewExecution) -> tuple[Any, ...]:
 
 def _put_rest(plans: Sequence[Plan]) -> Procedure[None]:
     news = [plan.new for plan in plans]
-    if tags := [(new.workspace, key, value, new.id) for new in news for key, value in new.tags.items()]:
+    # A unit is found by the tags of its parent, so that lists by tag do not walk past units.
+    tagged = (new for new in news if new.kind is ExecutionKind.FLOW)
+    if tags := [(new.workspace, key, value, new.id) for new in tagged for key, value in new.tags.items()]:
         yield Many("tags_put", tags)
     keys = [
         (new.workspace, new.idempotency_key, new.request_hash, new.id, new.created_at)
@@ -166,7 +172,7 @@ def _put_work(context: Context, plans: Sequence[Plan], at: int) -> Procedure[Non
             timers.append((new.id, "deadline", new.deadline_at))
     if queued:
         yield Many("queue_put", queued)
-        context.claimable = True
+        context.claimable |= dict.fromkeys(row[2] for row in queued)
     if slots:
         yield Many("slots_put", slots)
     if timers:
@@ -188,5 +194,5 @@ def _standing(plan: Plan) -> Standing:
     return Standing(
         0, new.id, new.workspace, new.flow, plan.status, plan.reason, None, 0, 2, new.priority, new.queue,
         new.trigger_kind, new.created_at, None, None, None, None, new.parent, new.parent_node, new.parent_ordinal,
-        new.parent_attempt, int(new.has_cleanup), new.max_recoveries, 0, 0,
+        new.parent_attempt, int(new.has_cleanup), new.max_recoveries, 0, 0, new.kind,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from perdure.base.clock import MINUTE
@@ -14,6 +14,9 @@ from perdure.store.statements import Many, Procedure
 
 PRIORITY_WORTH = MINUTE
 """How much waiting one level of priority is worth, in microseconds."""
+
+CHILD_ENDED = "child_ended"
+"""The kind of message by which a child tells its parent of its end."""
 
 DORMANT = frozenset({ExecutionStatus.SUSPENDED, ExecutionStatus.INTERRUPTED, ExecutionStatus.CANCELLING})
 """States in which an unowned execution is woken by a message."""
@@ -41,8 +44,11 @@ def standings(ids: Iterable[bytes]) -> Procedure[dict[bytes, Standing]]:
     return {row[1]: Standing._make(row) for row in rows}
 
 
-def enqueue(context: Context, found: Sequence[Standing], at: int) -> Procedure[None]:
-    """Queue rows for executions that go on (not for the start of one): what was interrupted keeps its old rank."""
+def enqueue(context: Context, found: Sequence[Standing], at: int, *, ahead: Container[bytes] = ()) -> Procedure[None]:
+    """Queue rows for executions that go on (not for the start of one): what was interrupted keeps its old rank.
+
+    Those in `ahead` keep theirs too.
+    """
     if not found:
         return
     interrupted = ExecutionStatus.INTERRUPTED
@@ -51,12 +57,12 @@ def enqueue(context: Context, found: Sequence[Standing], at: int) -> Procedure[N
             one.id,
             one.workspace,
             one.queue,
-            rank((one.queued_at or at) if one.status == interrupted else at, one.priority),
+            rank((one.queued_at or at) if one.status == interrupted or one.id in ahead else at, one.priority),
         )
         for one in found
     ]
     yield Many("queue_put", rows)
-    context.claimable = True
+    context.claimable |= dict.fromkeys(one.queue for one in found)
 
 
 def become_queued(context: Context, ids: Sequence[bytes], at: int) -> Procedure[None]:
@@ -69,7 +75,7 @@ def become_queued(context: Context, ids: Sequence[bytes], at: int) -> Procedure[
         context.tell(one, [Event(EventType.EXECUTION_QUEUED, at)])
         context.moved(one, ExecutionStatus.QUEUED)
     yield Many("queue_put", [(one.id, one.workspace, one.queue, rank(at, one.priority)) for one in found])
-    context.claimable = True
+    context.claimable |= dict.fromkeys(one.queue for one in found)
 
 
 def send(context: Context, letters: Sequence[Letter], at: int) -> Procedure[None]:
@@ -82,4 +88,7 @@ def send(context: Context, letters: Sequence[Letter], at: int) -> Procedure[None
     if rows:
         yield Many("inbox_put", rows)
     context.deliveries += [(one.worker, one.id) for one in living.values() if one.worker is not None]
-    yield from enqueue(context, [one for one in living.values() if one.worker is None and one.status in DORMANT], at)
+    # A parent goes before its own children, which would hold it up otherwise.
+    parents = {letter.execution_id for letter in letters if letter.kind == CHILD_ENDED}
+    dormant = [one for one in living.values() if one.worker is None and one.status in DORMANT]
+    yield from enqueue(context, dormant, at, ahead=parents)

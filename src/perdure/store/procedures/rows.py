@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.codec import decode, encode_text
-from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
 from perdure.store.records import (
     ArtifactRecord,
     ExecutionRecord,
@@ -15,6 +15,7 @@ from perdure.store.records import (
     Payload,
     Value,
     WaitRecord,
+    WorkerRecord,
 )
 
 
@@ -37,6 +38,7 @@ def node_run_row(execution_id: bytes, run: NodeRunRecord) -> tuple[Any, ...]:
         run.worker,
         run.reused_from,
         run.interruptions,
+        run.child,
     )
 
 
@@ -71,6 +73,22 @@ def artifact_row(artifact: ArtifactRecord) -> tuple[Any, ...]:
     )
 
 
+def worker_row(worker: WorkerRecord) -> tuple[Any, ...]:
+    return (
+        worker.id,
+        worker.name,
+        worker.host,
+        worker.pid,
+        worker.started_at,
+        worker.heartbeat_at,
+        worker.stopped_at,
+        None if worker.queues is None else encode_text(list(worker.queues)),
+        worker.slots,
+        encode_text(list(worker.tags)),
+        worker.version,
+    )
+
+
 def _value_columns(value: Value | None) -> tuple[str | None, bytes | None, int | None]:
     return (None, None, None) if value is None else (value.text, value.blob, value.size)
 
@@ -85,11 +103,12 @@ def record_of(row: Sequence[Any]) -> ExecutionRecord:
         id, number, workspace, namespace, flow, flow_version, status, reason, priority, queue, tags, trigger_kind,
         trigger_id, trigger_context, parent, parent_node, parent_ordinal, parent_attempt, root, depth, replay_of,
         idempotency_key, concurrency_key, max_recoveries, recoveries, crashes, worker, epoch, last_seq, has_cleanup,
-        created_at, start_at, queued_at, started_at, finished_at, updated_at, deadline_at,
+        created_at, start_at, queued_at, started_at, finished_at, updated_at, deadline_at, kind,
     ) = row  # fmt: skip
     return ExecutionRecord(
         id=id,
         number=number,
+        kind=ExecutionKind(kind),
         workspace=workspace,
         namespace=namespace,
         flow=flow,
@@ -139,7 +158,7 @@ def node_run_of(row: Sequence[Any]) -> NodeRunRecord:
     """From the columns of the shape `node_run`."""
     (
         _, node, ordinal, label, type, status, attempt, input_text, input_blob, input_size, output_text, output_blob,
-        output_size, error, started_at, finished_at, retry_at, wake_at, worker, reused_from, interruptions,
+        output_size, error, started_at, finished_at, retry_at, wake_at, worker, reused_from, interruptions, child,
     ) = row  # fmt: skip
     return NodeRunRecord(
         node=node,
@@ -158,6 +177,7 @@ def node_run_of(row: Sequence[Any]) -> NodeRunRecord:
         worker=worker,
         reused_from=reused_from,
         interruptions=interruptions,
+        child=child,
     )
 
 

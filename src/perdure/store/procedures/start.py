@@ -87,7 +87,7 @@ def _answer_repeated(news: Sequence[NewExecution], answers: list[Answer | None],
     keyed = [(index, new) for index, new in enumerate(news) if new.idempotency_key is not None]
     if children:
         rows = yield Many("children_started", list({_birth(new) for _, new in children}))
-        born = {tuple(row[:4]): row[4:] for row in rows}
+        born = {tuple(row[:5]): row[5:] for row in rows}
         for index, new in children:
             birth = _birth(new)
             if birth in born:
@@ -120,8 +120,8 @@ def _answer_followers(
             answers[index] = _conflict(news[index], plans[leader].new.id)
 
 
-def _birth(new: NewExecution) -> tuple[bytes | None, str | None, int | None, int | None]:
-    return (new.parent, new.parent_node, new.parent_ordinal, new.parent_attempt)
+def _birth(new: NewExecution) -> tuple[bytes | None, str | None, int | None, str | None, int | None]:
+    return (new.parent, new.parent_node, new.parent_ordinal, new.parent_label or "", new.parent_attempt)
 
 
 def _started(row: Sequence[object]) -> Started:

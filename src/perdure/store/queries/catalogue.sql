@@ -24,7 +24,7 @@ UPDATE flows SET deleted_at = :at, updated_at = :at WHERE workspace = :workspace
 -- returns: id uuid
 SELECT e.id
 FROM executions AS e
-WHERE e.workspace = :workspace AND e.status = :status AND e.flow = :id
+WHERE e.workspace = :workspace AND e.status = :status AND e.flow = :id AND e.kind = 'flow'
 LIMIT 1;
 
 -- name: flow_version_by_hash
@@ -77,6 +77,7 @@ LIMIT :limit;
 
 -- name: workers_put
 -- rows: id text, name text, host text, pid bigint, started_at bigint, heartbeat_at bigint, stopped_at bigint
+-- rows: queues text, slots bigint, tags text, version text
 INSERT INTO workers {insert};
 
 -- name: worker_number
@@ -99,7 +100,8 @@ UPDATE workers SET heartbeat_at = :at WHERE id = :worker;
 SELECT k.id
 FROM workers AS k
 WHERE k.stopped_at IS NULL AND k.heartbeat_at < :at - :lease
-ORDER BY k.id;
+ORDER BY k.id
+LIMIT :limit;
 
 -- name: workers_stop
 -- rows: id text, at bigint
@@ -112,9 +114,16 @@ WHERE workers.id = batch.id AND workers.stopped_at IS NULL;
 -- name: workers_stop_others
 UPDATE workers SET stopped_at = :at WHERE stopped_at IS NULL AND id <> :worker;
 
+-- name: worker_count
+-- returns: found bigint
+SELECT count(*) FROM workers AS k WHERE k.stopped_at IS NULL;
+
 -- name: worker_list
 -- returns: id text, number bigint, name text, host text, pid bigint, started_at bigint, heartbeat_at bigint, stopped_at bigint
-SELECT k.id, k.number, k.name, k.host, k.pid, k.started_at, k.heartbeat_at, k.stopped_at
+-- returns: queues text, slots bigint, tags text, version text, owned bigint
+SELECT
+    k.id, k.number, k.name, k.host, k.pid, k.started_at, k.heartbeat_at, k.stopped_at, k.queues, k.slots, k.tags, k.version,
+    CASE WHEN k.stopped_at IS NULL THEN (SELECT count(*) FROM executions AS e WHERE e.worker = k.id) ELSE 0 END
 FROM workers AS k
 ORDER BY k.number DESC
 LIMIT :limit;

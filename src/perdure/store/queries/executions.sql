@@ -7,6 +7,7 @@
 -- rows: replay_of uuid, idempotency_key text, concurrency_key text, start_claims text, max_recoveries bigint
 -- rows: worker text, epoch bigint, last_seq bigint, has_cleanup bigint, created_at bigint, start_at bigint
 -- rows: queued_at bigint, started_at bigint, finished_at bigint, updated_at bigint, deadline_at bigint
+-- rows: kind text, parent_label text
 INSERT INTO executions {insert};
 
 -- name: executions_numbers
@@ -61,14 +62,17 @@ SELECT {payload}
 FROM batch CROSS JOIN payloads AS p ON p.execution_id = batch.id;
 
 -- name: children_started
--- rows: parent uuid, node text, ordinal bigint, attempt bigint
--- returns: parent uuid, node text, ordinal bigint, attempt bigint, id uuid, number bigint, status text, reason text, epoch bigint, last_seq bigint
+-- rows: parent uuid, node text, ordinal bigint, label text, attempt bigint
+-- returns: parent uuid, node text, ordinal bigint, label text, attempt bigint, id uuid, number bigint, status text, reason text, epoch bigint, last_seq bigint
 WITH {batch}
-SELECT e.parent, e.parent_node, e.parent_ordinal, e.parent_attempt, e.id, e.number, e.status, e.reason, e.epoch, e.last_seq
+SELECT
+    e.parent, e.parent_node, e.parent_ordinal, e.parent_label, e.parent_attempt, e.id, e.number, e.status, e.reason, e.epoch,
+    e.last_seq
 FROM batch CROSS JOIN executions AS e
     ON e.parent = batch.parent
     AND e.parent_node = batch.node
     AND e.parent_ordinal = batch.ordinal
+    AND e.parent_label = batch.label
     AND e.parent_attempt = batch.attempt;
 
 -- name: children_unfinished

@@ -4,7 +4,7 @@
 -- rows: execution_id uuid, node text, ordinal bigint, label text, type text, status text, attempt bigint, input text
 -- rows: input_blob bytea, input_size bigint, output text, output_blob bytea, output_size bigint, error text
 -- rows: started_at bigint, finished_at bigint, retry_at bigint, wake_at bigint, worker text, reused_from uuid
--- rows: interruptions bigint
+-- rows: interruptions bigint, child uuid
 INSERT INTO node_runs {insert}
 ON CONFLICT (execution_id, node, ordinal, label) DO UPDATE
 SET
@@ -24,7 +24,8 @@ SET
     wake_at = excluded.wake_at,
     worker = excluded.worker,
     reused_from = excluded.reused_from,
-    interruptions = excluded.interruptions;
+    interruptions = excluded.interruptions,
+    child = excluded.child;
 
 -- name: node_runs_of
 -- rows: id uuid

@@ -19,7 +19,7 @@ CROSS JOIN payloads AS p ON p.execution_id = e.id;
 
 -- name: children
 -- returns: {record}
-SELECT {record} FROM executions AS e WHERE e.parent = :id AND {+}e.workspace = :workspace ORDER BY e.id;
+SELECT {record} FROM executions AS e WHERE e.parent = :id AND e.kind = 'flow' AND {+}e.workspace = :workspace ORDER BY e.id;
 
 -- name: unfinished_like
 -- returns: {record}
@@ -29,6 +29,7 @@ WHERE
     e.workspace = :workspace
     AND e.flow = :flow
     AND e.status = :status
+    AND e.kind = 'flow'
     AND e.flow_version = :flow_version
     AND p.input = :input
 ORDER BY e.id DESC

@@ -44,7 +44,11 @@ SELECT q.rank, q.execution_id FROM queue AS q WHERE q.execution_id = :root
 UNION ALL
 SELECT q.rank, q.execution_id
 FROM executions AS e CROSS JOIN queue AS q ON q.execution_id = e.id
-WHERE e.root = :root AND e.depth > 0
+WHERE e.root = :root AND e.depth > 0 AND e.kind = 'flow'
+UNION ALL
+SELECT q.rank, q.execution_id
+FROM executions AS e CROSS JOIN queue AS q ON q.execution_id = e.id
+WHERE e.root = :root AND e.kind = 'unit'
 ORDER BY 1, 2
 LIMIT :limit;
 

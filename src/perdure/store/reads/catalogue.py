@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from perdure.base.codec import decode
 from perdure.store.procedures.rows import artifact_of
 from perdure.store.reads.reader import Reader
 from perdure.store.records import ArtifactRecord, FlowRecord, FlowVersionRecord, TokenRecord, WorkerRecord
@@ -12,6 +13,7 @@ from perdure.store.statements import All, Procedure, T
 
 WORKERS_SHOWN = 1_000
 _AFTER_ALL = "\U0010ffff"
+_FIRST_ID = bytes(16)
 _LAST_ID = b"\xff" * 16
 _NO_NUMBER = 1 << 62
 
@@ -57,7 +59,7 @@ class StoredArtifacts:
         if execution_id is None:
             request = All("artifacts_of_workspace", {**span, "before": after or _LAST_ID})
         else:
-            request = All("artifacts_of_execution", {**span, "execution_id": execution_id, "after": after or b""})
+            request = All("artifacts_of_execution", {**span, "execution_id": execution_id, "after": after or _FIRST_ID})
         return await self._read(_made(request, artifact_of))
 
 
@@ -78,6 +80,10 @@ class StoredTokens:
 class StoredWorkers:
     def __init__(self, read: Reader) -> None:
         self._read = read
+
+    async def count(self) -> int:
+        ((found,),) = await self._read(_made(All("worker_count"), tuple))
+        return int(found)
 
     async def list(self) -> list[WorkerRecord]:
         """The newest first."""
@@ -136,7 +142,9 @@ def token_of(row: Sequence[Any]) -> TokenRecord:
 
 
 def worker_of(row: Sequence[Any]) -> WorkerRecord:
-    id, number, name, host, pid, started_at, heartbeat_at, stopped_at = row
+    (
+        id, number, name, host, pid, started_at, heartbeat_at, stopped_at, queues, slots, tags, version, owned,
+    ) = row  # fmt: skip
     return WorkerRecord(
         id=id,
         number=number,
@@ -146,4 +154,9 @@ def worker_of(row: Sequence[Any]) -> WorkerRecord:
         started_at=started_at,
         heartbeat_at=heartbeat_at,
         stopped_at=stopped_at,
+        queues=None if queues is None else tuple(decode(queues)),
+        slots=slots,
+        tags=tuple(decode(tags)),
+        version=version,
+        owned=owned,
     )

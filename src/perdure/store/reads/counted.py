@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from perdure.base.clock import DAY, HOUR
+from perdure.model.states import ExecutionKind
 from perdure.store.interface import ExecutionFilter
 from perdure.store.procedures.placing import ID_SKEW
 from perdure.store.reads.filters import FilterQuery
@@ -39,7 +40,9 @@ Groups = dict[tuple[Any, ...], int]
 
 
 def is_counted(filter: ExecutionFilter) -> bool:
-    """Whether it asks for nothing of single executions."""
+    """Whether it asks for nothing of single executions, nor for units, which nobody counts beforehand."""
+    if filter.kind is not ExecutionKind.FLOW:
+        return False
     return not filter.tags and filter.parent is None and filter.root is None and filter.replay_of is None
 
 

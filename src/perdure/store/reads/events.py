@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from perdure.model.event import Event, EventChunk
+from perdure.store.interface import FeedEntry
 from perdure.store.procedures.context import LOGS, OTHERS
 from perdure.store.reads.reader import Reader
 from perdure.store.statements import All, Many, Procedure
@@ -37,12 +38,18 @@ class StoredEvents:
     async def feed_end(self) -> dict[int, int]:
         return await self._read(_feed_end())
 
+    async def commits(self, after: Mapping[int, int], limit: int) -> list[tuple[int, int, list[FeedEntry]]]:
+        return await self._read(_commits(after, limit))
+
+    async def chunks(self, entries: Sequence[FeedEntry]) -> list[EventChunk]:
+        return await self._read(_chunks(entries))
+
 
 def chunk_of(row: Sequence[Any], after_seq: int = 0) -> EventChunk:
     """From the columns of the shape `chunk`, without the events up to `after_seq`."""
-    id, workspace, flow, seq, body = row
+    id, workspace, flow, seq, body, kind = row
     skipped = max(after_seq + 1 - seq, 0)
-    return EventChunk(id, workspace, flow, seq + skipped, tuple(_events.decode(body)[skipped:]))
+    return EventChunk(id, workspace, flow, seq + skipped, tuple(_events.decode(body)[skipped:]), kind)
 
 
 def _page(workspace: str, id: bytes, after_seq: int, limit: int, kinds: int) -> Procedure[list[EventChunk]]:
@@ -64,6 +71,24 @@ def _page(workspace: str, id: bytes, after_seq: int, limit: int, kinds: int) -> 
 def _feed_end() -> Procedure[dict[int, int]]:
     rows = yield All("feed_end")
     return dict(rows)
+
+
+def _commits(after: Mapping[int, int], limit: int) -> Procedure[list[tuple[int, int, list[FeedEntry]]]]:
+    found: list[tuple[int, int, list[FeedEntry]]] = []
+    for writer, n in after.items():
+        for _, newer, text in (yield All("feed_after", {"writer": writer, "n": n, "limit": limit})):
+            entries = [
+                FeedEntry(bytes.fromhex(id), first, last, owner) for id, first, last, owner in _entries.decode(text)
+            ]
+            found.append((writer, newer, entries))
+    return found
+
+
+def _chunks(entries: Sequence[FeedEntry]) -> Procedure[list[EventChunk]]:
+    spans = [(entry.execution_id, entry.first_seq) for entry in entries]
+    rows = (yield Many("event_chunks_at", sorted(set(spans)))) if spans else []
+    chunks = {(row[0], row[3]): chunk_of(row) for row in rows}
+    return [chunks[span] for span in spans if span in chunks]
 
 
 def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[tuple[int, int, list[EventChunk]]]]:

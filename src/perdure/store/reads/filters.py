@@ -1,7 +1,8 @@
 """The one filter builder: an `ExecutionFilter` as SQL. Values travel as parameters only.
 
 A listing is driven by one index that yields ids in order; every other condition is checked on the
-rows that it leads to (`{+}` keeps a planner from driving by that condition).
+rows that it leads to (`{+}` keeps a planner from driving by that condition). Flows' executions and
+units have indexes of their own, which a condition on the kind, written out, leads to.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perdure.base.ids import id_floor
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.statements import Column, Library, Query
 
@@ -42,6 +43,7 @@ class FilterQuery:
         """
         self.params: dict[str, Any] = {"workspace": workspace}
         self._driver = driver
+        self._kind = filter.kind
         self._residual: dict[str, str] = {}
         for name, sql in _RESIDUALS.items():
             if (value := getattr(filter, name)) is not None:
@@ -54,7 +56,7 @@ class FilterQuery:
         self._created(filter, skew)
 
     def _tag_conditions(self, filter: ExecutionFilter) -> list[tuple[str, str]]:
-        """(driving, checking) for each tag, those with a value first: they drive better."""
+        """(driving, the rest of a check) for each tag, those with a value first: they drive better."""
         found = []
         for index, (key, value) in enumerate(sorted(filter.tags, key=lambda tag: tag[1] is None)):
             self.params[f"key_{index}"] = key
@@ -62,7 +64,7 @@ class FilterQuery:
             if value is not None:
                 self.params[f"value_{index}"] = value
                 named += f" AND t.value = :value_{index}"
-            found.append((named, f"EXISTS (SELECT 1 FROM tags AS t WHERE {named} AND t.execution_id = e.id)"))  # noqa: S608
+            found.append((named, f"EXISTS (SELECT 1 FROM tags AS t WHERE {named} AND t.execution_id"))  # noqa: S608
         return found
 
     def _created(self, filter: ExecutionFilter, skew: int) -> None:
@@ -84,9 +86,9 @@ class FilterQuery:
             found.append(f"{column} {'<' if page.newest_first else '>'} :after")
         return found
 
-    def _checks(self, *driving: str, driving_tag: int | None = None) -> list[str]:
+    def _checks(self, *driving: str, driving_tag: int | None = None, tagged: str = "e.id") -> list[str]:
         checks = [sql for name, sql in self._residual.items() if name not in driving]
-        checks += [check for index, (_, check) in enumerate(self._tags) if index != driving_tag]
+        checks += [f"{check} = {tagged})" for index, (_, check) in enumerate(self._tags) if index != driving_tag]
         if self._statuses and "status" not in driving:
             names = ", ".join(f":status_{index}" for index in range(len(self._statuses)))
             checks.append(f"{{+}}e.status IN ({names})")
@@ -94,10 +96,24 @@ class FilterQuery:
 
     def _walks(self, page: Page | None) -> list[str]:
         """FROM and WHERE of each index walk; together they meet every match exactly once."""
-        ids = self._id_range("e.id", page)
-        for name in ("parent", "replay_of"):
+        walks = [] if self._kind is ExecutionKind.UNIT else self._walks_over_flows(page)
+        return walks if self._kind is ExecutionKind.FLOW else walks + self._walks_over_units(page)
+
+    def _walks_over_units(self, page: Page | None) -> list[str]:
+        ids = ["e.kind = 'unit'", *self._id_range("e.id", page)]
+        for name in ("parent", "root"):
             if name in self._residual:
-                return [self._walk([f"e.{name} = :{name}", "{+}e.workspace = :workspace", *ids, *self._checks(name)])]
+                checks = self._checks(name, tagged="e.parent")
+                return [self._walk([f"e.{name} = :{name}", "{+}e.workspace = :workspace", *ids, *checks])]
+        return self._walks_by_status([*ids, *self._checks("status", tagged="e.parent")])
+
+    def _walks_over_flows(self, page: Page | None) -> list[str]:
+        if "replay_of" in self._residual:
+            rest = ["{+}e.kind = 'flow'", "{+}e.workspace = :workspace", *self._id_range("e.id", page)]
+            return [self._walk(["e.replay_of = :replay_of", *rest, *self._checks("replay_of")])]
+        ids = ["e.kind = 'flow'", *self._id_range("e.id", page)]
+        if "parent" in self._residual:
+            return [self._walk(["e.parent = :parent", "{+}e.workspace = :workspace", *ids, *self._checks("parent")])]
         if "root" in self._residual:
             rest = ["{+}e.workspace = :workspace", *ids, *self._checks("root")]
             return [
@@ -108,22 +124,20 @@ class FilterQuery:
             where = [self._tags[0][0], *self._id_range("t.execution_id", page), *self._checks(driving_tag=0)]
             return [f"FROM tags AS t CROSS JOIN executions AS e ON e.id = t.execution_id WHERE {' AND '.join(where)}"]
         if self._driver in ("", "status") and ("flow" in self._residual or self._statuses):
-            return self._walks_by_status(ids)
+            flow = ["e.flow = :flow"] if "flow" in self._residual else []
+            return self._walks_by_status([*flow, *ids, *self._checks("flow", "status")])
         for name in ("namespace", "trigger_kind"):
             if name in self._residual and self._driver in ("", name):
                 return [self._walk([f"e.workspace = :workspace AND e.{name} = :{name}", *ids, *self._checks(name)])]
         return [self._walk(["e.workspace = :workspace", *ids, *self._checks()])]
 
-    def _walks_by_status(self, ids: list[str]) -> list[str]:
-        """One walk for each status: the index of a flow is in order of id within a status only."""
+    def _walks_by_status(self, rest: list[str]) -> list[str]:
+        """One walk for each status: the indexes of flows and of units are in order of id within a status only."""
         if not self._statuses:
             self.params |= {f"status_{index}": status for index, status in enumerate(ExecutionStatus)}
         count = len(self._statuses) or len(ExecutionStatus)
-        flow = ["e.flow = :flow"] if "flow" in self._residual else []
-        rest = [*ids, *self._checks("flow", "status")]
         return [
-            self._walk(["e.workspace = :workspace", *flow, f"e.status = :status_{index}", *rest])
-            for index in range(count)
+            self._walk(["e.workspace = :workspace", f"e.status = :status_{index}", *rest]) for index in range(count)
         ]
 
     @staticmethod

@@ -14,42 +14,47 @@ import apsw
 from perdure.errors import StoreUnavailable
 from perdure.store.interface import Batch, BatchOutcome
 from perdure.store.procedures.claim import load_execution
-from perdure.store.procedures.rows import message_of
 from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
 from perdure.store.reads.events import StoredEvents
 from perdure.store.reads.executions import StoredExecutions
+from perdure.store.reads.inbox import ping, unread_messages
 from perdure.store.reads.node_runs import StoredNodeRuns
 from perdure.store.records import Claimed, Message
 from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
+from perdure.store.sqlite.moved import refuse_moved
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.writer import Writer
 from perdure.store.sqlite.writer_thread import WriterThread
-from perdure.store.statements import All, Many, Procedure, library
+from perdure.store.statements import library
 
 
 class SqliteStore:
     """`perdure.store.interface.Store` on one file, owned by this process until `close`."""
+
+    sharing = None
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.
 
         Raises:
             StoreLocked: another process owns it.
+            StoreMoved: it was copied to another place, and retired here.
             StoreDamaged: it is no database, or fails its check.
             StoreIncompatible: another program's, a newer perdure's, or an unsafe SQLite.
             StoreUnavailable, StoreBusy, StoreFull: it cannot be opened now.
         """
         refuse_unsafe_library()
         self._path = path
-        _make_folder(path)
+        make_folder(path)
+        refuse_moved(path)
         self._lock = OwnerLock(path)
         self._readers: Readers | None = None
         try:
             refuse_foreign_file(path)
-            _keep_private(path)
+            keep_private(path)
             known = library("sqlite")
             connection = open_writer(path)
             try:
@@ -90,10 +95,10 @@ class SqliteStore:
         return await self._read(load_execution(execution_id), consistent=True)
 
     async def messages(self, execution_ids: Sequence[bytes]) -> dict[bytes, list[Message]]:
-        return await self._read(_messages(execution_ids))
+        return await self._read(unread_messages(execution_ids))
 
     async def ping(self) -> None:
-        await self._read(_ping())
+        await self._read(ping())
 
     async def info(self) -> dict[str, Any]:
         """`{kind, version, schema_version, size_bytes, wal_bytes, path}`."""
@@ -115,7 +120,7 @@ class SqliteStore:
         self._lock.release()
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     try:
         # What executions hold is nobody else's business on this machine.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,7 +128,7 @@ def _make_folder(path: Path) -> None:
         raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}", path=str(path)) from error
 
 
-def _keep_private(path: Path) -> None:
+def keep_private(path: Path) -> None:
     """Make the database for its owner alone; take from others what an older one gave them.
 
     The group's part of an older one is the administrator's choice, and so is the folder, which may hold more than
@@ -138,17 +143,3 @@ def _keep_private(path: Path) -> None:
             seen = file.stat()
             if seen.st_uid == os.geteuid() and seen.st_mode & stat.S_IRWXO:
                 file.chmod(stat.S_IMODE(seen.st_mode) & ~stat.S_IRWXO)
-
-
-def _messages(execution_ids: Sequence[bytes]) -> Procedure[dict[bytes, list[Message]]]:
-    if not execution_ids:
-        return {}
-    rows = yield Many("inbox_of", [(id,) for id in dict.fromkeys(execution_ids)])
-    found: dict[bytes, list[Message]] = {}
-    for row in rows:
-        found.setdefault(row[0], []).append(message_of(row))
-    return {id: sorted(messages, key=lambda message: message.n) for id, messages in found.items()}
-
-
-def _ping() -> Procedure[None]:
-    yield All("measure", {"name": "ping"})

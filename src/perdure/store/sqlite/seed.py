@@ -45,13 +45,13 @@ FROM moments
 _EXECUTIONS = """
 INSERT INTO executions (
     id, workspace, namespace, flow, flow_version, status, priority, queue, tags, trigger_kind, parent, parent_node,
-    parent_ordinal, parent_attempt, root, depth, max_recoveries, epoch, last_seq, has_cleanup, created_at, queued_at,
+    parent_ordinal, parent_attempt, parent_label, root, depth, max_recoveries, epoch, last_seq, has_cleanup, created_at, queued_at,
     started_at, finished_at, updated_at
 )
 SELECT
     d.id, :workspace, 'bench', d.flow, 1, d.status, 5, 'default', json_object('customer', d.customer),
     iif(p.id IS NULL, d.trigger_kind, 'flow'), p.id, iif(p.id IS NULL, NULL, 'call'),
-    iif(p.id IS NULL, NULL, d.i), iif(p.id IS NULL, NULL, 1), coalesce(p.id, d.id), iif(p.id IS NULL, 0, 1), 5, 1, 6, 0,
+    iif(p.id IS NULL, NULL, d.i), iif(p.id IS NULL, NULL, 1), iif(p.id IS NULL, NULL, ''), coalesce(p.id, d.id), iif(p.id IS NULL, 0, 1), 5, 1, 6, 0,
     d.at, d.at, d.at, d.at + 50000 + d.dice * 100, d.at + 50000 + d.dice * 100
 FROM drawn AS d LEFT JOIN drawn AS p ON p.i = d.parent_i
 ORDER BY d.i

@@ -1,0 +1,129 @@
+"""Artifact storage for processes that share a store but no folder: contents in a table, a folder here as their cache.
+
+A content is in the table, whole and for good, before anything that refers to it is recorded. Processes of nodes
+write to the folder alone; `keep` brings into the table what they left there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from perdure.artifacts.interface import Stored
+from perdure.artifacts.local import LocalStorage
+from perdure.errors import ArtifactNotFound, StoreDamaged, StoreError
+
+CHUNK_BYTES = 256 * 1024
+CACHED_WHOLE_BYTES = 64 * 1024 * 1024
+"""What is read whole and is not larger stays in the folder here."""
+
+
+class BlobTable(Protocol):
+    """Contents in chunks of `CHUNK_BYTES`, numbered from 0. All methods raise `StoreError`."""
+
+    async def find(self, sha256: bytes) -> tuple[int, int] | None:
+        """(bytes, chunks) of a whole content."""
+        ...
+
+    async def read(self, sha256: bytes, n: int) -> bytes | None: ...
+
+    async def write(self, sha256: bytes, n: int, data: bytes) -> None:
+        """One that is there already stays."""
+        ...
+
+    async def finish(self, sha256: bytes, *, size_bytes: int, chunks: int) -> None:
+        """All chunks are written: from now on the content is there, for good."""
+        ...
+
+
+class SharedStorage:
+    """`perdure.artifacts.interface.ArtifactStorage`."""
+
+    is_shared = True
+
+    def __init__(self, local: LocalStorage, table: BlobTable) -> None:
+        self._local = local
+        self._table = table
+
+    async def put_bytes(self, data: bytes) -> Stored:
+        stored = Stored(sha256=hashlib.sha256(data).digest(), size_bytes=len(data))
+        if await self._table.find(stored.sha256) is None:
+            count = 0
+            for start in range(0, len(data), CHUNK_BYTES):
+                await self._table.write(stored.sha256, count, data[start : start + CHUNK_BYTES])
+                count += 1
+            await self._table.finish(stored.sha256, size_bytes=len(data), chunks=count)
+        return stored
+
+    async def put_file(self, path: str | os.PathLike[str]) -> Stored:
+        stored = await self._local.put_file(path)
+        await self.keep(stored.sha256)
+        return stored
+
+    async def keep(self, sha256: bytes) -> None:
+        """Bring what lies in the folder here into the table. Raises `ArtifactNotFound` when it does not."""
+        if await self._table.find(sha256) is not None:
+            return
+        size = await self._local.size(sha256)
+        count = 0
+        rest = b""
+        async for piece in self._local.open(sha256):
+            rest += piece
+            while len(rest) >= CHUNK_BYTES:
+                await self._table.write(sha256, count, rest[:CHUNK_BYTES])
+                count, rest = count + 1, rest[CHUNK_BYTES:]
+        if rest:
+            await self._table.write(sha256, count, rest)
+            count += 1
+        await self._table.finish(sha256, size_bytes=size, chunks=count)
+
+    async def exists(self, sha256: bytes) -> bool:
+        return await self._table.find(sha256) is not None
+
+    async def size(self, sha256: bytes) -> int:
+        return (await self._found(sha256))[0]
+
+    async def read(self, sha256: bytes) -> bytes:
+        with contextlib.suppress(ArtifactNotFound):
+            return await self._local.read(sha256)
+        data = b"".join([piece async for piece in self._from_table(sha256, 0, None)])
+        if len(data) <= CACHED_WHOLE_BYTES:
+            # A full disk here is no reason to fail: the table has it.
+            with contextlib.suppress(StoreError):
+                await self._local.put_bytes(data)
+        return data
+
+    async def open(self, sha256: bytes, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        if await self._local.exists(sha256):
+            async for piece in self._local.open(sha256, start=start, end=end):
+                yield piece
+            return
+        async for piece in self._from_table(sha256, start, end):
+            yield piece
+
+    async def _from_table(self, sha256: bytes, start: int, end: int | None) -> AsyncIterator[bytes]:
+        size, chunks = await self._found(sha256)
+        end = size if end is None else min(end, size)
+        digest = hashlib.sha256() if (start, end) == (0, size) else None
+        for n in range(start // CHUNK_BYTES, chunks):
+            first = n * CHUNK_BYTES
+            if first >= end:
+                break
+            data = await self._table.read(sha256, n)
+            if data is None:
+                raise StoreDamaged(f"chunk {n} of the content with sha-256 {sha256.hex()} is missing in the database")
+            if digest is not None:
+                await asyncio.to_thread(digest.update, data)
+            yield data[max(start - first, 0) : end - first]
+        if digest is not None and digest.digest() != sha256:
+            raise StoreDamaged(f"the content with sha-256 {sha256.hex()} was changed in the database")
+
+    async def _found(self, sha256: bytes) -> tuple[int, int]:
+        found = await self._table.find(sha256)
+        if found is None:
+            raise ArtifactNotFound(f"there is no content with sha-256 {sha256.hex()}")
+        return found

@@ -1,0 +1,151 @@
+"""A SQLite store as the target of a copy: a file beside its place, which takes the place once it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import apsw
+
+from perdure.errors import StoreDamaged, StoreNotEmpty
+from perdure.store.copying.interface import Content, ContentFolder, FeedEnd, Row
+from perdure.store.copying.sqlite_source import LAST_WRITER, Tables, Thread
+from perdure.store.copying.tables import Table
+from perdure.store.faults import reach
+from perdure.store.sqlite.connection import open_writer, refuse_unsafe_library
+from perdure.store.sqlite.lock import OwnerLock
+from perdure.store.sqlite.migrate import migrate, migrations
+from perdure.store.sqlite.store import keep_private, make_folder
+from perdure.store.sqlite.writer import WRITER
+
+_GO_ON_DROP = "DELETE FROM sqlite_sequence WHERE name = ?"
+_GO_ON = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
+_MARK = "INSERT INTO feed (writer, n, at, entries) VALUES (?, ?, ?, '[]')"
+_MEASURE = "INSERT OR REPLACE INTO measures (name, value) VALUES (?, ?)"
+
+
+class SqliteTarget:
+    """`perdure.store.copying.interface.Target`."""
+
+    def __init__(self, path: Path, folder: ContentFolder) -> None:
+        """`folder` is where its contents will lie. Raises `StoreNotEmpty`, `StoreLocked`, `StoreUnavailable`."""
+        refuse_unsafe_library()
+        make_folder(path)
+        self.place = str(path)
+        self._path = path
+        self._lock = OwnerLock(path)
+        if path.exists():
+            self._lock.release()
+            raise StoreNotEmpty(f"{path} is there already; name a file that is not", path=str(path))
+        self._draft = path.with_name(path.name + ".copying")
+        self._folder = folder
+        self._thread = Thread(self._draft)
+        self._connection: apsw.Connection | None = None
+
+    @classmethod
+    async def open(cls, path: Path, folder: ContentFolder) -> Self:
+        """Raises also `StoreFull`."""
+        target = cls(path, folder)
+        try:
+            await target._begin()
+        except BaseException:
+            await target.close()
+            raise
+        return target
+
+    async def _begin(self) -> None:
+        self._connection = await self._thread.run(self._made)
+        tables = Tables(self._connection, self._thread, self._folder)
+        self.columns = tables.columns
+        self.rows = tables.rows
+        self.content = tables.content
+
+    async def prepare(self, *, oldest: int | None) -> None:
+        """Nothing: a file has room for all times."""
+
+    async def put(self, table: Table, columns: Sequence[str], blocks: AsyncIterator[list[Row]]) -> None:
+        names, values = ", ".join(columns), ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table.name} ({names}) VALUES ({values})"  # noqa: S608
+        async for block in blocks:
+            await self._thread.run(self._insert, sql, block)
+            reach("copying")
+
+    async def put_content(self, content: Content, pieces: AsyncIterator[bytes]) -> None:
+        with tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".perdure-copy-") as file:
+            async for piece in pieces:
+                file.write(piece)
+            file.flush()
+            stored = await self._folder.put_file(file.name)
+        if stored.sha256 != content.sha256:
+            raise StoreDamaged(f"the content with sha-256 {content.sha256.hex()} was changed on its way to the folder")
+
+    async def go_on_after(self, table: Table, number: int) -> None:
+        await self._run(_GO_ON_DROP, table.name)
+        await self._run(_GO_ON, table.name, number)
+
+    async def set_feed_ends(self, ends: Sequence[FeedEnd], *, last_writer: int, at: int) -> None:
+        """The one writer of a file takes the number of a former one, of which readers may know any commit.
+
+        Unless it goes on from the one writer of another file, its first commit gets a number that no former one can
+        have had: whoever comes with an old position is told of the gap.
+        """
+        if last_writer > WRITER or all(end.writer != WRITER for end in ends):
+            await self._run(_MARK, WRITER, at, at)
+            await self._run(_MEASURE, LAST_WRITER, last_writer)
+
+    async def keep(self) -> None:
+        reach("copied")
+        await self._thread.run(self._settle)
+
+    async def close(self) -> None:
+        await self._thread.run(self._drop)
+        self._thread.close()
+        self._lock.release()
+
+    async def _run(self, sql: str, *params: object) -> None:
+        assert self._connection is not None
+        connection = self._connection
+        await self._thread.run(lambda: connection.execute(sql, params))
+
+    def _made(self) -> apsw.Connection:
+        self._drop()
+        keep_private(self._draft)
+        connection = open_writer(self._draft)
+        migrate(connection, self._draft, migrations())
+        # Until it is whole nobody needs it: one flush at the end is enough.
+        connection.pragma("synchronous", "off")
+        return connection
+
+    def _insert(self, sql: str, block: list[Row]) -> None:
+        assert self._connection is not None
+        with self._connection:
+            self._connection.executemany(sql, block)
+
+    def _settle(self) -> None:
+        assert self._connection is not None
+        self._connection.pragma("synchronous", "full")
+        self._connection.pragma("wal_checkpoint", "truncate")
+        self._connection.close()
+        self._connection = None
+        _flush(self._draft)
+        os.replace(self._draft, self._path)
+        _flush(self._path.parent)
+
+    def _drop(self) -> None:
+        """The draft of this copy, or what one that was killed left."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self._draft.with_name(self._draft.name + suffix).unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,42 @@
+-- Workers: alive by the clock of the database, whatever their own say.
+
+-- name: workers_put
+-- rows: id text, name text, host text, pid bigint, started_at bigint, heartbeat_at bigint, stopped_at bigint
+-- rows: queues text, slots bigint, tags text, version text
+WITH {batch}
+INSERT INTO workers (id, name, host, pid, started_at, heartbeat_at, stopped_at, queues, slots, tags, version)
+SELECT
+    b.id, b.name, b.host, b.pid, b.started_at, extract(EPOCH FROM clock_timestamp()) * 1000000, b.stopped_at, b.queues,
+    b.slots, b.tags, b.version
+FROM batch AS b;
+
+-- name: workers_alive
+-- rows: id text
+-- returns: id text
+SELECT k.id FROM workers AS k WHERE k.id = ANY (:id) AND k.stopped_at IS NULL ORDER BY k.id FOR KEY SHARE;
+
+-- name: worker_beat
+UPDATE workers SET heartbeat_at = extract(EPOCH FROM clock_timestamp()) * 1000000 WHERE id = :worker;
+
+-- name: workers_stale
+-- returns: id text
+SELECT k.id
+FROM workers AS k
+WHERE k.stopped_at IS NULL AND k.heartbeat_at < extract(EPOCH FROM clock_timestamp()) * 1000000 - :lease::bigint
+ORDER BY k.id
+LIMIT :limit
+FOR UPDATE SKIP LOCKED;
+
+-- Whoever claims in their name just now is waited for.
+-- name: workers_stop
+-- rows: id text, at bigint
+SELECT k.id FROM workers AS k WHERE k.id = ANY (:id) AND k.stopped_at IS NULL ORDER BY k.id FOR UPDATE;
+WITH {batch}
+UPDATE workers
+SET stopped_at = batch.at
+FROM batch
+WHERE workers.id = ANY (ARRAY[batch.id]) AND workers.stopped_at IS NULL;
+
+-- name: workers_stop_others
+SELECT k.id FROM workers AS k WHERE k.stopped_at IS NULL AND k.id <> :worker ORDER BY k.id FOR UPDATE;
+UPDATE workers SET stopped_at = :at WHERE stopped_at IS NULL AND id <> :worker;

@@ -1,0 +1,65 @@
+-- Node runs and waits.
+
+-- name: node_runs_of
+-- rows: id uuid
+-- returns: {node_run}
+WITH {batch}
+SELECT {node_run}
+FROM batch CROSS JOIN LATERAL (SELECT * FROM node_runs AS x WHERE x.execution_id = batch.id OFFSET 0) AS r;
+
+-- name: node_runs_active
+-- rows: id uuid
+-- returns: execution_id uuid, node text, ordinal bigint, label text, attempt bigint, status text
+WITH {batch}
+SELECT r.execution_id, r.node, r.ordinal, r.label, r.attempt, r.status
+FROM batch CROSS JOIN LATERAL (SELECT * FROM node_runs AS x WHERE x.execution_id = batch.id OFFSET 0) AS r
+WHERE r.status IN ('running', 'suspended', 'retrying')
+ORDER BY r.node, r.ordinal, r.label;
+
+-- name: node_runs_end
+-- rows: execution_id uuid, node text, ordinal bigint, label text, status text, error text, at bigint
+WITH {batch}
+UPDATE node_runs
+SET
+    status = batch.status,
+    error = coalesce(batch.error, node_runs.error),
+    finished_at = batch.at,
+    retry_at = NULL,
+    wake_at = NULL
+FROM batch
+WHERE
+    node_runs.execution_id = ANY (ARRAY[batch.execution_id])
+    AND node_runs.node = batch.node
+    AND node_runs.ordinal = batch.ordinal
+    AND node_runs.label = batch.label;
+
+-- name: executions_in_flight
+-- rows: id uuid
+-- returns: id uuid
+WITH {batch}
+SELECT batch.id
+FROM batch CROSS JOIN LATERAL (
+    SELECT 1 FROM node_runs AS x WHERE x.execution_id = batch.id AND x.status = 'running' LIMIT 1
+) AS r;
+
+-- name: waits_close
+-- rows: execution_id uuid, node text, ordinal bigint, label text
+WITH {batch}
+DELETE FROM waits
+USING batch
+WHERE
+    waits.execution_id = ANY (ARRAY[batch.execution_id])
+    AND waits.node = batch.node
+    AND waits.ordinal = batch.ordinal
+    AND waits.label = batch.label;
+
+-- name: waits_of
+-- rows: id uuid
+-- returns: {wait}
+WITH {batch}
+SELECT {wait}
+FROM batch CROSS JOIN LATERAL (SELECT * FROM waits AS x WHERE x.execution_id = batch.id OFFSET 0) AS w;
+
+-- name: waits_clear
+-- rows: id uuid
+DELETE FROM waits WHERE execution_id = ANY (:id);

@@ -1,0 +1,163 @@
+"""What a URL may say, and what is said of a server that cannot be used: with the reason, without the password."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from perdure.errors import (
+    InvalidSettings,
+    RowRefused,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreIncompatible,
+    StoreUnavailable,
+)
+from perdure.store.postgres.failures import translated
+from perdure.store.postgres.store import PostgresStore
+from perdure.store.postgres.url import parse_url
+from tests.postgres_server import Postgres, free_port
+from tests.store.databases import base_url, fresh_url, server
+
+SECRET = "hunter2"
+
+
+def test_our_own_words_are_taken_out_and_theirs_are_left() -> None:
+    address = parse_url(
+        "postgresql://me:hunter2@db.example:5433/work?schema=mine&sslmode=require&pool=3&listen=false&prepare=off"
+    )
+    assert address.dsn == "postgresql://me:hunter2@db.example:5433/work?sslmode=require"
+    assert (address.schema, address.pool, address.listen, address.prepare) == ("mine", 3, False, False)
+    assert address.place == "db.example:5433/work"
+
+
+def test_what_is_not_said_has_a_default() -> None:
+    address = parse_url("postgres://db/work")
+    assert (address.schema, address.pool, address.listen, address.prepare) == ("perdure", 6, True, True)
+    assert not address.has_replicas
+    assert parse_url("postgresql:///work?host=one,two").has_replicas
+    assert parse_url("postgresql://one,two/work").has_replicas
+
+
+def test_nobody_sees_the_password() -> None:
+    address = parse_url(f"postgresql://me:{SECRET}@db/work?password={SECRET}")
+    assert SECRET not in repr(address)
+    assert SECRET not in address.place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://db/work",
+        "sqlite:perdure.db",
+        "postgresql://db/work?pool=0",
+        "postgresql://db/work?pool=many",
+        "postgresql://db/work?pool=9999",
+        "postgresql://db/work?listen=maybe",
+        "postgresql://db/work?schema=Mine",
+        "postgresql://db/work?schema=a;drop",
+        "postgresql://db/work?schema=pg_temp",
+        "postgresql://db/work?schema=",
+    ],
+)
+def test_a_url_that_says_what_cannot_be_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSettings):
+        parse_url(url)
+
+
+async def test_nobody_answers() -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        await PostgresStore.open(f"postgresql://me:{SECRET}@127.0.0.1:{free_port()}/work")
+    assert "127.0.0.1" in caught.value.message
+    assert SECRET not in caught.value.message
+
+
+async def test_somebody_else_answers() -> None:
+    """A server that speaks another language, and one that says nothing more after a while."""
+
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(shout, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    with pytest.raises(StoreUnavailable):
+        await PostgresStore.open(f"postgresql://me@127.0.0.1:{port}/work")
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda url: url.replace("/postgres?", "/nowhere?"), "no such database"),
+        (lambda url: url.replace("postgres@", "nobody_here@"), "nobody_here"),
+    ],
+    ids=["database", "role"],
+)
+async def test_a_login_that_is_refused_tells_why(change, reason: str) -> None:
+    with pytest.raises(StoreUnavailable, match=reason):
+        await PostgresStore.open(change(fresh_url()))
+
+
+async def test_a_wrong_password_is_not_repeated(tmp_path: Path) -> None:
+    strict = Postgres(tmp_path / "strict")
+    strict.start(fsync=False)
+    strict.run("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    (tmp_path / "strict" / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+    strict.stop()
+    strict.start(fsync=False)
+    with pytest.raises(StoreUnavailable, match="password") as caught:
+        await PostgresStore.open(f"postgresql://guarded:{SECRET}@127.0.0.1:{strict.port}/postgres")
+    strict.stop("immediate")
+    assert SECRET not in caught.value.message
+
+
+async def test_a_role_without_the_privilege_is_told() -> None:
+    server().run(
+        "DROP ROLE IF EXISTS visitor; CREATE ROLE visitor LOGIN; REVOKE CREATE ON DATABASE postgres FROM public"
+    )
+    url = f"{base_url()}?schema=not_made_yet".replace("postgres@", "visitor@")
+    with pytest.raises(StoreUnavailable, match="privilege"):
+        await PostgresStore.open(url)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("40P01", StoreBusy),
+        ("40001", StoreBusy),
+        ("55P03", StoreBusy),
+        ("57014", StoreBusy),
+        ("53100", StoreFull),
+        ("53200", StoreUnavailable),
+        ("53300", StoreUnavailable),
+        ("57P01", StoreUnavailable),
+        ("57P03", StoreUnavailable),
+        ("08006", StoreUnavailable),
+        ("25006", StoreUnavailable),
+        ("26000", StoreUnavailable),
+        ("58030", StoreUnavailable),
+        ("XX001", StoreDamaged),
+        ("XX002", StoreDamaged),
+        ("22021", RowRefused),
+        ("23514", RowRefused),
+        ("54000", RowRefused),
+        ("42601", None),
+    ],
+)
+def test_the_servers_errors_have_names_of_ours(state: str, kind: type[StoreError] | None) -> None:
+    error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": state, "M": "told"})
+    known = translated(error, "db/work")
+    assert (None if known is None else type(known)) == kind
+    if known is not None:
+        assert known.details["sqlstate"] == state
+
+
+def test_what_is_none_of_the_databases_is_left_alone() -> None:
+    assert translated(KeyError("x"), "db/work") is None
+    incompatible = StoreIncompatible("old")
+    assert translated(incompatible, "db/work") is incompatible
+    assert isinstance(translated(ConnectionResetError("gone"), "db/work"), StoreUnavailable)

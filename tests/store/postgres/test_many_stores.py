@@ -1,0 +1,313 @@
+"""Several processes on one database: what one of them decides holds for all, whoever comes at the same moment."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from perdure.base.clock import HOUR, MINUTE, SECOND
+from perdure.errors import IdempotencyConflict, StoreBusy
+from perdure.model.definition import OnLimit
+from perdure.model.event import Event
+from perdure.model.states import TERMINAL, ExecutionStatus
+from perdure.store.commands import (
+    CancelExecutions,
+    ClaimExecutions,
+    Command,
+    FireTimers,
+    FoldCounters,
+    PutFlow,
+    RescueExecutions,
+    SendMessages,
+    StartExecutions,
+)
+from perdure.store.interface import Advanced, Batch, ExecutionFilter, Lost, Page
+from perdure.store.postgres.store import PostgresStore
+from perdure.store.records import Advance
+from tests.store.databases import fresh_url
+from tests.store.portal import Ported, call
+from tests.store.world import WORKSPACE, World, hashed
+
+RUNNING, COMPLETED, QUEUED = ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.QUEUED
+STORES = 3
+
+
+class Cluster:
+    """Stores on one database; the world speaks to the first of them."""
+
+    def __init__(self) -> None:
+        url = fresh_url()
+        self.stores: list[PostgresStore] = [call(PostgresStore.open, url) for _ in range(STORES)]
+        self.world = World(Ported(self.stores[0]))
+
+    async def write(self, number: int, *commands: Command, advances: tuple[Advance, ...] = ()) -> list[Any]:
+        """The answers; what stands behind the advances' comes from the commands."""
+        outcome = await self.stores[number].write(Batch(advances=list(advances), commands=list(commands)))
+        return [*outcome.advances, *outcome.results]
+
+    def at_once(self, *works: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
+        """What all of them answer, begun in the same moment."""
+
+        async def all_of_them() -> list[Any]:
+            return await asyncio.gather(*[work() for work in works])
+
+        return call(all_of_them)
+
+    def everywhere(self, work: Callable[[int], Coroutine[Any, Any, Any]]) -> list[Any]:
+        """The same work on each store at once."""
+        return self.at_once(*[lambda number=number: work(number) for number in range(STORES)])
+
+    def close(self) -> None:
+        for store in self.stores:
+            call(store.close)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    yield made
+    made.close()
+
+
+async def test_each_execution_is_claimed_by_one(cluster: Cluster) -> None:
+    world = cluster.world
+    ids = {one.id for one in world.start(*[world.new(priority=n % 10) for n in range(300)])}
+    workers = [world.worker(f"w{number}") for number in range(STORES)]
+
+    async def claim_all(number: int) -> list[bytes]:
+        mine: list[bytes] = []
+        while True:
+            command = ClaimExecutions(at=world.now, worker=workers[number], queues=None, limit=7)
+            (claimed,) = await cluster.write(number, command)
+            if not claimed:
+                return mine
+            mine += [one.record.id for one in claimed]
+
+    claimed = cluster.everywhere(claim_all)
+    assert Counter(id for mine in claimed for id in mine) == Counter(ids)
+    assert all(mine for mine in claimed)
+    for number, mine in enumerate(claimed):
+        assert {(await world.get(id)).worker for id in mine} == {workers[number]}
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same request", "other request"])
+async def test_a_key_starts_one_execution(cluster: Cluster, same: bool) -> None:
+    world = cluster.world
+
+    async def start(number: int) -> list[Any]:
+        answers = []
+        for round in range(25):
+            request = hashed("same" if same else str(number))
+            # Others in the same batch do not suffer from it.
+            news = [world.new(), world.new(idempotency_key=f"k{round}", request_hash=request), world.new()]
+            ((first, keyed, last),) = await cluster.write(number, StartExecutions(at=world.now, executions=news))
+            assert not first.replayed
+            assert not last.replayed
+            answers.append(keyed)
+        return answers
+
+    for answers in zip(*cluster.everywhere(start), strict=True):
+        started = [one for one in answers if not isinstance(one, Exception)]
+        assert len({one.id for one in started}) == 1
+        assert sorted(one.replayed for one in started) == [False] + [True] * (len(started) - 1)
+        assert len(started) == (STORES if same else 1)
+        assert all(isinstance(one, IdempotencyConflict) for one in answers if isinstance(one, Exception))
+    assert len(await world.all()) == 25 + 2 * 25 * STORES
+
+
+async def test_a_limit_holds_for_all_of_them(cluster: Cluster) -> None:
+    """Starts and ends at the same time: never more than the limit, and no slot left free while somebody waits."""
+    world = cluster.world
+    limit = world.limit(2, "key", OnLimit.QUEUE)
+    workers = [world.worker(f"w{number}") for number in range(STORES)]
+
+    async def start_and_end(number: int) -> None:
+        for _ in range(12):
+            new = world.new(limit=limit, claim_by=workers[number])
+            ((started,),) = await cluster.write(number, StartExecutions(at=world.now, executions=[new]))
+            claiming = ClaimExecutions(at=world.now, worker=workers[number], queues=None, limit=5)
+            (claimed,) = await cluster.write(number, claiming)
+            mine = [one.record for one in claimed] + ([started] if started.status is RUNNING else [])
+            held = await cluster.stores[number].executions.list(WORKSPACE, ExecutionFilter(), Page(limit=1000))
+            assert sum(one.status in (RUNNING, QUEUED) for one in held) <= 2
+            for one in mine:
+                await cluster.write(number, advances=(world.advancing(one, COMPLETED),))
+
+    cluster.everywhere(start_and_end)
+    left = [one for one in await world.all() if one.status not in TERMINAL]
+    while left:
+        assert sum(one.status is not ExecutionStatus.PENDING for one in left) == min(2, len(left))
+        for claimed in world.claim("w0"):
+            world.end(claimed.record)
+        left = [one for one in await world.all() if one.status not in TERMINAL]
+    assert len(await world.all()) == 12 * STORES
+
+
+def _page() -> Any:
+    return Page(limit=1000)
+
+
+async def test_whoever_locks_in_another_order_begins_anew(cluster: Cluster) -> None:
+    """Two batches that each want what the other has: nobody is refused, nothing is lost or doubled."""
+    world = cluster.world
+    running = [world.started("w0") for _ in range(6)]
+
+    async def send(number: int) -> None:
+        order = [one.id for one in (running if number % 2 else reversed(running))]
+        for _ in range(10):
+            commands = [SendMessages(at=world.now, messages=[(id, "signal", {"from": number})]) for id in order]
+            try:
+                await cluster.write(number, *commands)
+            except StoreBusy:
+                await cluster.write(number, *commands)
+
+    cluster.everywhere(send)
+    for one in running:
+        counted = Counter(data["from"] for _, data in await world.messages(one.id))
+        assert counted == dict.fromkeys(range(STORES), 10)
+
+
+async def test_a_timer_fires_once(cluster: Cluster) -> None:
+    world = cluster.world
+    started = [world.start(start_at=world.now + MINUTE) for _ in range(60)]
+    at = world.later(HOUR)
+
+    async def fire(number: int) -> None:
+        next_due: int | None = at
+        while next_due is not None and next_due <= at:
+            (next_due,) = await cluster.write(number, FireTimers(at=at, limit=7))
+
+    cluster.everywhere(fire)
+    for one in started:
+        assert await world.types(one.id) == ["execution.created", "execution.queued"]
+    assert len(world.claim("w0")) == 60
+
+
+async def test_counters_are_folded_once(cluster: Cluster) -> None:
+    world = cluster.world
+    world.start(*[world.new(flow=f"tests/flow-{n % 3}") for n in range(200)])
+    for _ in range(30):
+        world.end(world.started("w0"))
+
+    async def fold(number: int) -> int:
+        total = 0
+        while True:
+            (count,) = await cluster.write(number, FoldCounters(at=world.now, limit=5))
+            if not count:
+                return total
+            total += count
+
+    assert sum(cluster.everywhere(fold)) > 30
+    stats = await world.store.executions.stats(WORKSPACE, ExecutionFilter(), ["status"])
+    assert stats == [{"status": "completed", "count": 30}, {"status": "queued", "count": 200}]
+
+
+async def test_a_dead_worker_is_rescued_from_once_and_writes_nothing_any_more(cluster: Cluster) -> None:
+    world = cluster.world
+    owned = [world.started("w0") for _ in range(20)]
+
+    async def rescue(number: int) -> list[str]:
+        # By the clock of the database: whoever was not heard of for less than nothing.
+        (dead,) = await cluster.write(number, RescueExecutions(at=world.now, lease=-HOUR))
+        return list(dead)
+
+    dead = cluster.everywhere(rescue)
+    assert sorted(name for names in dead for name in names) == ["w0"]
+    for one in owned:
+        assert await world.types(one.id) == ["execution.created", "execution.started", "execution.interrupted"]
+    late = [world.advancing(one, RUNNING, events=[Event("progress", world.now)]) for one in owned]
+    assert cluster.at_once(lambda: cluster.write(0, advances=tuple(late))) == [[Lost()] * 20]
+    claiming = ClaimExecutions(at=world.now, worker="w0", queues=None, limit=5)
+    assert cluster.at_once(lambda: cluster.write(0, claiming)) == [[None]]
+
+
+async def test_a_living_worker_is_left_alone(cluster: Cluster) -> None:
+    world = cluster.world
+    world.started("w0")
+    assert world.do(RescueExecutions(at=world.later(10 * HOUR), lease=HOUR)) == []
+
+
+async def test_a_cancel_meets_an_end(cluster: Cluster) -> None:
+    """One of them wins; the other is told."""
+    world = cluster.world
+    for _ in range(25):
+        started = world.started("w0")
+        cancelling = CancelExecutions(at=world.now, workspace=WORKSPACE, ids=[started.id])
+        ending = world.advancing(started, COMPLETED)
+        ended, (cancelled,) = cluster.at_once(
+            partial(cluster.write, 0, advances=(ending,)),
+            partial(cluster.write, 1, cancelling),
+        )
+        assert isinstance(ended[0], Advanced)
+        assert (await world.get(started.id)).status is COMPLETED
+        assert len(cancelled) == 1
+        assert await world.messages(started.id) == []
+
+
+async def test_the_same_flow_is_put_once(cluster: Cluster) -> None:
+    world = cluster.world
+
+    async def put(number: int) -> list[tuple[int, bool]]:
+        answers = []
+        for round in range(10):
+            command = PutFlow(
+                at=world.now, workspace=WORKSPACE, id="a/b", description=None, content_hash=f"h{round}", document="{}",
+                source_text="", media_type="application/json", source=None,
+            )  # fmt: skip
+            answers += await cluster.write(number, command)
+        return answers
+
+    for answers in zip(*cluster.everywhere(put), strict=True):
+        assert len({number for number, _ in answers}) == 1
+    assert len(await world.store.flows.versions(WORKSPACE, "a/b")) == 10
+
+
+async def test_the_feed_of_each_writer_is_whole(cluster: Cluster) -> None:
+    """However commits of several processes fall, a reader at any moment sees each writer's up to some number."""
+    world = cluster.world
+    done = asyncio.Event()
+
+    async def start(number: int) -> None:
+        for _ in range(30):
+            await cluster.write(number, StartExecutions(at=world.now, executions=[world.new()]))
+
+    async def all_start() -> None:
+        await asyncio.gather(*[start(number) for number in range(STORES)])
+        done.set()
+
+    async def follow() -> dict[int, int]:
+        position: dict[int, int] = {}
+        is_last = False
+        while not is_last:
+            is_last = done.is_set()
+            for writer, n, chunks in await cluster.stores[0].events.feed(WORKSPACE, position, 4):
+                assert n == position.get(writer, 0) + 1
+                assert len(chunks) == 1
+                position[writer] = n
+                is_last = False
+        return position
+
+    _, position = cluster.at_once(all_start, follow)
+    assert sorted(position.values()) == [30] * STORES
+
+
+async def test_a_frozen_process_does_not_hold_the_others_for_ever(cluster: Cluster, monkeypatch: Any) -> None:
+    """Stopped in the middle of a transaction: the server ends its session, and it finds out when it goes on."""
+    world = cluster.world
+    started = world.started("w0")
+    schema = cluster.stores[0].address.schema
+
+    async def scenario() -> Any:
+        frozen = cluster.stores[1]._writer._connection
+        assert frozen is not None
+        await frozen.execute("SET idle_in_transaction_session_timeout = 300")
+        await frozen.execute("BEGIN")
+        await frozen.fetch(f"SELECT 1 FROM {schema}.executions WHERE id = $1 FOR UPDATE", started.id)
+        return await cluster.write(0, advances=(world.advancing(started, COMPLETED),))
+
+    assert isinstance(call(scenario)[0], Advanced)
+    assert world.later(SECOND)
+    assert len(cluster.at_once(lambda: cluster.write(1, StartExecutions(at=world.now, executions=[world.new()])))) == 1
