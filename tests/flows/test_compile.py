@@ -7,18 +7,20 @@ import time
 import pytest
 
 from perdure.errors import InvalidFlow, LimitExceeded, MalformedDocument, UnsupportedMediaType
-from perdure.flows.program import check_document, compile_flow
+from perdure.flows.checking import check_document
+from perdure.flows.program import compile_flow
 from perdure.model.definition import OnItemError
 from tests.flows.kinds import KINDS, compiled
 
 
 def report(text, **options):
-    problems = check_document(text, media_type="application/yaml", node_types=KINDS, **options)
+    problems = check_document(text, media_type="application/yaml", node_types=KINDS, **options).problems
     return [(f"{problem.line}:{problem.column}", problem.code, problem.pointer) for problem in problems]
 
 
 def details(text):
-    return [problem.detail for problem in check_document(text, media_type="application/yaml", node_types=KINDS)]
+    checked = check_document(text, media_type="application/yaml", node_types=KINDS)
+    return [problem.detail for problem in checked.problems]
 
 
 EVERYTHING_WRONG = """\
@@ -124,14 +126,15 @@ def node(body):
         ("timeout: ~", "invalid_type", "must be string or number"),
         ("foreach: [1], parallel: 0", "out_of_range", "from 1 to 10000"),
         ("foreach: [1], parallel: 1000000000", "out_of_range", "from 1 to 10000"),
-        ("queue: gpu", "unknown_field", "'queue' is no field"),
+        ("queue: gpu", "invalid_value", "transform: its value is known before it could leave"),
+        ("foreach: [1], spread: true", "invalid_value", "spread belongs to a node that does work (python, shell"),
         ("foreach: [1], on_item_error: nul", "invalid_value", "none of fail, null"),
         ("when: 3", "invalid_type", "must be string or boolean"),
         ("needs: b", "invalid_type", "must be array"),
     ],
 )
 def test_a_number_or_duration_out_of_range_is_told_with_the_range(body, code, states):
-    problems = check_document(node(body), media_type="application/yaml", node_types=KINDS)
+    problems = check_document(node(body), media_type="application/yaml", node_types=KINDS).problems
     assert [problem.code for problem in problems] == [code]
     assert states in problems[0].detail
 
@@ -167,7 +170,7 @@ def test_a_number_or_duration_out_of_range_is_told_with_the_range(body, code, st
 def test_a_wrong_field_of_a_flow_is_told(field, code, states):
     problems = check_document(
         f"id: a\n{field}\nnodes: {{n: {{transform: 1}}}}", media_type="application/yaml", node_types=KINDS
-    )
+    ).problems
     assert [problem.code for problem in problems] == [code]
     assert states in problems[0].detail
 
@@ -176,7 +179,7 @@ def test_a_bare_null_for_failed_items_means_the_same_as_the_text():
     bare, text = (compiled(node(f"foreach: [1], on_item_error: {written}")) for written in ("null", '"null"'))
     assert bare.flow.nodes["n"].on_item_error is OnItemError.NULL
     assert bare.content_hash == text.content_hash
-    [problem] = check_document(node("on_item_error: null"), media_type="application/yaml", node_types=KINDS)
+    [problem] = check_document(node("on_item_error: null"), media_type="application/yaml", node_types=KINDS).problems
     assert problem.pointer == "/nodes/n/on_item_error"
 
 
@@ -215,7 +218,7 @@ def test_a_flow_needs_an_id_and_nodes():
 
 def test_a_flow_of_10_000_nodes_is_refused_with_the_limit():
     text = "id: a\nnodes:\n" + "".join(f"  n{number}: {{fail: x}}\n" for number in range(10_000))
-    problems = check_document(text, media_type="application/yaml", node_types=KINDS)
+    problems = check_document(text, media_type="application/yaml", node_types=KINDS).problems
     assert [problem.code for problem in problems] == ["limit_exceeded"]
     assert "at most 1000" in problems[0].detail
 
@@ -249,7 +252,7 @@ def test_a_document_that_is_none_is_reported_or_raised():
 
 def test_json_documents_have_places_too():
     text = '{"id": "a",\n "nodes": {"n": {"transform": "${foo}",\n  "tiemout": 1}}}'
-    problems = check_document(text, media_type="application/json", node_types=KINDS)
+    problems = check_document(text, media_type="application/json", node_types=KINDS).problems
     assert [(problem.line, problem.column, problem.code) for problem in problems] == [
         (2, 34, "unknown_name"),
         (3, 3, "unknown_field"),

@@ -95,6 +95,13 @@ def test_it_is_the_same_after_it_was_stored(program):
     assert (again.document, again.content_hash) == (program.document, program.content_hash)
 
 
+def test_outputs_keep_the_order_in_which_they_were_written_when_it_was_stored():
+    text = "id: a\nnodes: {n: {transform: {z: 1, a: 2}}}\noutput: {later: '${1}', earlier: '${2}'}"
+    again = load_program(compiled(text).document, node_types=KINDS)
+    assert list(again.output(scope(outputs={"n": None}))) == ["later", "earlier"]
+    assert list(again.call("n", scope()).config) == ["z", "a"]
+
+
 def test_equal_content_has_an_equal_hash():
     one = compiled("id: a\ninput: {x: {type: string}}\nnodes: {b: {transform: 1}, a: {transform: 2}}")
     two = compiled(

@@ -86,14 +86,18 @@ class Drive:
         return self.ok(name, ordinal, label=COMPENSATE)
 
     def suspend(
-        self, name: str, kind: str = "child", *, wake_at: int | None = None, child: bytes | None = None
-    ) -> Drive:
-        run = self.flying.pop((name, 0, ""))
+        self, name: str, kind: str = "child", *, wake_at: int | None = None, child: bytes | None = None, ordinal: int = 0,
+        label: str = "",
+    ) -> Drive:  # fmt: skip
+        run = self.flying.pop((name, ordinal, label))
         return self.feed(wait.suspended(self.state, run, kind, self.tick(), wake_at=wake_at, child=child))
 
-    def child_ended(self, name: str, status: ExecutionStatus, output: Any = None) -> Drive:
-        run = self.run(name)
-        return self.feed(wait.child_ended(self.state, run, status, self.tick(), output=output, failure=BROKEN))
+    def child_ended(
+        self, name: str, status: ExecutionStatus, output: Any = None, *, failure: Failure | None = BROKEN,
+        ordinal: int = 0, label: str = "",
+    ) -> Drive:  # fmt: skip
+        run = self.run(name, ordinal, label)
+        return self.feed(wait.child_ended(self.state, run, status, self.tick(), output=output, failure=failure))
 
     def wake(self, name: str, ordinal: int = 0, label: str = "") -> Drive:
         """The timer that was asked for last fires."""

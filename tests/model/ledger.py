@@ -6,7 +6,8 @@ import copy
 from dataclasses import dataclass, field
 
 from perdure.model.event import TERMINAL_TYPES, Event, EventType
-from perdure.model.execution import Changes, ExecutionState, Key, NodeRun
+from perdure.model.execution import UNIT, Changes, ExecutionState, Key, NodeRun
+from perdure.model.failure import Failure
 from perdure.model.states import (
     NODE_TERMINAL,
     TERMINAL,
@@ -71,7 +72,10 @@ class Ledger:
         self.wake_at: int | None = None
         self.owned = True
         self.children: dict[bytes, str] = {}
-        """Status of each child by its id: running or how it ended."""
+        """Status of each child by its id: running, cancelling (units alone take their time for that), or how it ended."""
+        self.units: set[bytes] = set()
+        self.left_behind: list[bytes] = []
+        """Units that had not ended when the execution did."""
         self.inbox: dict[int, tuple[str, object]] = {}
         self._letters = 0
         self.forced = False
@@ -99,9 +103,15 @@ class Ledger:
         self.waits |= batch.opened
         for child in batch.children:
             self.children[child] = "running"
+        self.units |= {child for kind, child in batch.opened.values() if kind == UNIT and child is not None}
         for child in batch.cancelled_children:
             if self.children.get(child) == "running":
-                self.end_child(child, "cancelled")
+                if child in self.units:
+                    self.children[child] = "cancelling"
+                else:
+                    self.end_child(child, "cancelled")
+        if self.ended:
+            self.left_behind = [one for one in self.units if self.children[one] in ("running", "cancelling")]
         for letter in batch.consumed:
             kind, data = self.inbox.pop(letter)
             self.forced = self.forced or (kind == "cancel" and bool(data))
@@ -109,9 +119,9 @@ class Ledger:
             self.owned, self.wake_at = False, batch.wake_at
         self._check()
 
-    def end_child(self, child: bytes, status: str) -> None:
+    def end_child(self, child: bytes, status: str, failure: Failure | None = None) -> None:
         self.children[child] = status
-        self.send("child_ended", (child, ExecutionStatus(status)))
+        self.send("child_ended", (child, ExecutionStatus(status), failure))
 
     def load(self) -> list[NodeRun]:
         """The rows as a new owner gets them: what no column keeps is gone."""
@@ -140,7 +150,7 @@ class Ledger:
         assert old is None or old.status not in NODE_TERMINAL, f"a second result of {old}: {row}"
         assert (row.finished_at is not None) == row.ended, row
         assert (row.status is NodeStatus.RETRYING) == (row.retry_at is not None), row
-        if row.status in (NodeStatus.COMPLETED, NodeStatus.RUNNING):
+        if row.status is NodeStatus.RUNNING:
             assert row.attempt >= 1, row
         if row.status in (NodeStatus.FAILED, NodeStatus.CANCELLED, NodeStatus.TIMED_OUT, NodeStatus.ORPHANED):
             assert row.error is not None, row

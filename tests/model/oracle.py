@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from perdure.model.definition import Node, OnItemError, RunIf
 from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.model.unit import leaves
 from tests.model.scenario import Scenario
 
 COMPLETED, SKIPPED, FAILED = NodeStatus.COMPLETED, NodeStatus.SKIPPED, NodeStatus.FAILED
@@ -68,7 +69,8 @@ def _run(scenario: Scenario, node: Node, ordinal: int) -> NodeStatus:
             case "ok":
                 return COMPLETED
             case "orphan":
-                return NodeStatus.ORPHANED
+                # Of a unit, that is told where it happened.
+                return FAILED if leaves(node, queue="default") else NodeStatus.ORPHANED
             case "late" if last:
                 return NodeStatus.TIMED_OUT
             case "refused":

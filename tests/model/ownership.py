@@ -18,9 +18,10 @@ from perdure.model.decide.effects import (
     WakeAt,
     awaits_commit,
 )
-from perdure.model.execution import ExecutionState, Key, NodeRun
+from perdure.model.execution import UNIT, ExecutionState, Key, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.model.unit import leaves
 from tests.model.ledger import Batch, batch_of
 from tests.model.scenario import SECOND
 
@@ -31,6 +32,8 @@ Action = tuple[str, Callable[[], None]]
 
 CLEANUP_GRACE = 30 * SECOND
 NAP = 12 * SECOND
+QUEUE = "default"
+"""Where the execution itself waits."""
 
 
 class Owner:
@@ -127,7 +130,8 @@ class Owner:
             return attempt.failed(state, run, failure, now)
         if spec.type == "sleep":
             return wait.suspended(state, run, "timer", now, wake_at=now + NAP)
-        (self.starting if spec.type == "flow" else self.flights)[run.key] = run
+        is_elsewhere = spec.type == "flow" or leaves(spec, queue=QUEUE)
+        (self.starting if is_elsewhere else self.flights)[run.key] = run
         return ()
 
     def evaluate_output(self) -> Sequence[Effect]:
@@ -196,7 +200,8 @@ class Owner:
         self.stopped.discard(run.key)
         child = f"{run.key} {run.attempt}".encode()
         self.children.append(child)
-        self.feed(wait.suspended(self.state, run, "child", self.world.now, child=child))
+        kind = "child" if attempt.spec_of(self.state, run).type == "flow" else UNIT
+        self.feed(wait.suspended(self.state, run, kind, self.world.now, child=child))
 
     def due(self) -> tuple[int, str, NodeRun | None] | None:
         """The timer that fires next: a run's, the deadline, the end of the cleanup's grace."""
@@ -232,13 +237,13 @@ class Owner:
             self.feed(stop.cancelled(state, now, reason="asked", force=bool(data)))
             return
         assert isinstance(data, tuple)
-        child, status = data
+        child, status, failure = data
         run = next((run for run in state.waiting.values() if run.child == child), None)
         if run is None:
             self.feed(())
             return
         output = self.world.value(state, run) if status is ExecutionStatus.COMPLETED else None
-        self.feed(wait.child_ended(state, run, status, now, output=output, jitter=0.5))
+        self.feed(wait.child_ended(state, run, status, now, output=output, failure=failure, jitter=0.5))
 
     # Recording
 

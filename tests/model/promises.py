@@ -71,7 +71,9 @@ class Watcher:
             for node in state.nodes.values()
             if node.spec.compensate is not None
             for other in node.runs.values()
-            if other.status is NodeStatus.COMPLETED and (other.node, other.ordinal, COMPENSATE) not in self._ledger.rows
+            if other.status is NodeStatus.COMPLETED
+            and other.attempt > 0
+            and (other.node, other.ordinal, COMPENSATE) not in self._ledger.rows
         ]
         assert undone.finished_at is not None
         assert all(at is not None and at <= undone.finished_at for at in completed), "undone out of order"
@@ -82,7 +84,7 @@ class Watcher:
         given_up = self._ledger.forced or state.curtailed
         assert not given_up, f"{run} begins after a forced cancellation"
         assert run.compensates or state.nodes[run.node].always, f"{run} begins in {state.mode}"
-        if not run.compensates and run.attempt == 1 and len(state.nodes[run.node].runs) == 1:
+        if not run.compensates and run.attempt == 1 and not run.interruptions and len(state.nodes[run.node].runs) == 1:
             under_way = (*state.running.values(), *state.waiting.values())
             ordinary = [other for other in under_way if not state.nodes[other.node].always]
             assert not ordinary, f"{run} begins beside {ordinary}"
@@ -98,6 +100,8 @@ def check_end(ledger: Ledger, scenario: Scenario, *, forced: bool) -> None:
     for key, row in ledger.rows.items():
         spec = nodes[row.node].compensate if row.compensates else nodes[row.node]
         assert spec is not None
+        if row.status is NodeStatus.COMPLETED and row.attempt == 0:
+            assert nodes[row.node].foreach == 0, f"{row} completed without an attempt"
         started = [
             event
             for event in ledger.events
@@ -116,6 +120,8 @@ def check_end(ledger: Ledger, scenario: Scenario, *, forced: bool) -> None:
         if not forced and not over_early and status is not ExecutionStatus.FAILED:
             _cleaned_up(ledger, scenario)
     assert not ledger.waits
+    if not forced and not over_early:
+        assert not ledger.left_behind, f"it has ended, and its units {ledger.left_behind} have not"
     if forced:
         assert status is not ExecutionStatus.SUSPENDED
 
@@ -125,7 +131,7 @@ def _undone(ledger: Ledger, scenario: Scenario) -> None:
     for row in [*ledger.rows.values()]:
         undo = ledger.rows.get((row.node, row.ordinal, COMPENSATE))
         has_undo = not row.compensates and scenario.flow.nodes[row.node].compensate is not None
-        if has_undo and row.status is NodeStatus.COMPLETED:
+        if has_undo and row.status is NodeStatus.COMPLETED and row.attempt > 0:
             assert undo is not None, f"{row} was not undone"
         elif not row.compensates:
             assert undo is None, f"{row} was undone"
@@ -133,5 +139,5 @@ def _undone(ledger: Ledger, scenario: Scenario) -> None:
 
 def _cleaned_up(ledger: Ledger, scenario: Scenario) -> None:
     for name, node in scenario.flow.nodes.items():
-        if node.run_if == "always" and node.foreach != 0:
+        if node.run_if == "always":
             assert any(row.node == name for row in ledger.rows.values()), f"{name} did not run"

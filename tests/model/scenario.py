@@ -8,6 +8,7 @@ from typing import Any
 
 from perdure.model.definition import Flow, Node, OnInterrupt, OnItemError, Retry, RunIf
 from perdure.model.execution import NodeRun
+from perdure.model.failure import Failure
 
 SECOND = 1_000_000
 
@@ -29,6 +30,20 @@ class Scenario:
 
     def outcome(self, run: NodeRun) -> str:
         return self.attempt_outcome(run.node, run.ordinal, run.attempt, compensates=run.compensates)
+
+    def unit_end(self, run: NodeRun) -> tuple[str, Failure | None]:
+        """What the unit of a run comes to, which makes all of its attempts."""
+        spec = self.flow.nodes[run.node]
+        spec = spec.compensate if run.compensates and spec.compensate is not None else spec
+        for attempt in range(1, spec.retry.attempts + 1):
+            outcome = self.attempt_outcome(run.node, run.ordinal, attempt, compensates=run.compensates)
+            if outcome == "ok":
+                return "completed", None
+            last = attempt == spec.retry.attempts
+            if last or outcome in ("fatal", "refused", "orphan"):
+                code = "timeout" if outcome == "late" else "node_failed"
+                return "failed", Failure(code=code, message=f"its attempt was {outcome}", attempt=attempt)
+        raise AssertionError("unreachable")
 
     def attempt_outcome(self, node: str, ordinal: int, attempt: int, *, compensates: bool = False) -> str:
         outcomes = self.outcomes[node, compensates]
@@ -60,12 +75,22 @@ def _random_node(rng: Random, node_id: str, needs: tuple[str, ...], *, stable: b
         foreach = rng.choice([0, 1, 2, 3, 4, "error"])
     undo = None
     if rng.random() < 0.4:
-        undo = Node(node_id, _random_type(rng), {}, **_random_handling(rng, stable=stable))
+        undo = Node(
+            node_id,
+            type_ := _random_type(rng),
+            {},
+            queue=_random_queue(rng, type_),
+            **_random_handling(rng, stable=stable),
+        )
+    type_ = _random_type(rng)
+    queue = _random_queue(rng, type_)
     return Node(
         node_id,
-        _random_type(rng),
+        type_,
         {},
         needs=needs,
+        queue=queue,
+        spread=type_ == "work" and foreach is not None and rng.random() < 0.3,
         when=rng.choice([None, None, None, None, "true", "false", "error"]),
         run_if=run_if,
         foreach=foreach,
@@ -79,6 +104,11 @@ def _random_node(rng: Random, node_id: str, needs: tuple[str, ...], *, stable: b
 
 def _random_type(rng: Random) -> str:
     return rng.choice(["work", "work", "work", "sleep", "flow"])
+
+
+def _random_queue(rng: Random, type_: str) -> str | None:
+    """Work for another queue becomes a unit, work for the execution's own does not."""
+    return rng.choice([None, None, "default", "gpu", "gpu"]) if type_ == "work" else None
 
 
 def _random_handling(rng: Random, *, stable: bool) -> dict[str, Any]:

@@ -40,6 +40,9 @@ class World:
         for child, status in self.ledger.children.items():
             if status == "running" and not self.late(child):
                 found.append((f"end {child!r}", lambda child=child: self.end_child(child)))  # type: ignore[misc]
+            elif status == "cancelling":
+                found.append((f"end {child!r}", lambda child=child: self.end_child(child)))  # type: ignore[misc]
+                found.append((f"stop {child!r}", lambda child=child: self.ledger.end_child(child, "cancelled")))  # type: ignore[misc]
         if self.owner is None and not self.ended:
             due = [at for at in (self.ledger.wake_at, self.scenario.deadline_at) if at is not None]
             if self.ledger.inbox or self.ledger.status is not ExecutionStatus.SUSPENDED:
@@ -101,12 +104,17 @@ class World:
     # What attempts come to
 
     def late(self, child: bytes) -> bool:
-        """A child that never ends: its parent's timeout is what is tested."""
+        """A child that never ends: its parent's timeout is what is tested. A unit has a timeout of its own."""
+        if child in self.ledger.units:
+            return False
         run = next((row for row in self.ledger.rows.values() if f"{row.key} {row.attempt}".encode() == child), None)
         return run is not None and self.scenario.outcome(run) == "late"
 
     def end_child(self, child: bytes) -> None:
         run = next(row for row in self.ledger.rows.values() if f"{row.key} {row.attempt}".encode() == child)
+        if child in self.ledger.units:
+            self.ledger.end_child(child, *self.scenario.unit_end(run))
+            return
         self.ledger.end_child(child, "completed" if self.scenario.outcome(run) == "ok" else "failed")
 
     def value(self, state: ExecutionState, run: NodeRun) -> object:

@@ -68,6 +68,19 @@ def test_an_interrupted_attempt_begins_anew_and_is_not_counted() -> None:
     assert drive.run("a").attempt == 2
 
 
+def test_how_long_a_node_took_does_not_count_what_an_interruption_lost() -> None:
+    drive = Drive(node("a", retry=Retry(attempts=2)))
+    begun = drive.run("a").started_at
+    assert begun is not None
+    drive.now += 3600 * SECOND
+    drive = drive.crash()
+    anew = drive.run("a").started_at
+    assert anew is not None
+    assert anew > begun + 3600 * SECOND
+    drive.fail("a").wake("a")
+    assert drive.run("a").started_at == anew, "a retry belongs to what the node took"
+
+
 def test_an_interrupted_attempt_fails_where_the_node_asks_for_that() -> None:
     drive = Drive(node("a", on_interrupt=OnInterrupt.FAIL, retry=Retry(attempts=3))).crash()
     assert drive.begun == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.model.decide import graph, wait
+from perdure.model.decide import graph, lifecycle, wait
+from perdure.model.decide.effects import CancelChild
 from perdure.model.definition import OnInterrupt, OnItemError, Retry, RunIf
 from perdure.model.execution import Mode
 from perdure.model.states import ExecutionStatus, NodeStatus
-from tests.model.drive import FATAL, UNREADABLE, Drive, node, undo
+from tests.model.drive import BROKEN, FATAL, UNREADABLE, Drive, node, undo
 
 ALWAYS = RunIf.ALWAYS
 UNDO = "compensate"
@@ -26,6 +27,40 @@ def test_items_that_are_done_do_not_run_again() -> None:
     assert drive.begun == ["a#1", "a#2"]
     drive.ok("a", 1).ok("a", 2).ok("a", 3)
     assert drive.state.nodes["a"].output == ["x", None, None, None]
+
+
+def test_a_foreach_over_nothing_stays_complete_although_it_is_stopped_and_taken_over() -> None:
+    drive = Drive(node("a", foreach="x"), node("b", "a"), node("c", "a", run_if=ALWAYS), items={"a": 0})
+    assert drive.rows["a", 0, ""].status is NodeStatus.COMPLETED
+    drive = drive.cancel().crash()
+    assert drive.outcome("a") is NodeStatus.COMPLETED
+    assert drive.state.nodes["a"].output == []
+
+
+def test_a_foreach_over_nothing_leaves_nothing_to_undo() -> None:
+    drive = Drive(node("a", foreach="x", compensate=undo()), node("b", "a"), items={"a": 0}).crash().fail("b")
+    assert drive.status is ExecutionStatus.FAILED
+    assert drive.begun == ["b"]
+
+
+def test_a_crash_that_is_one_too_many_ends_everything_that_is_open() -> None:
+    drive = Drive(node("a"), node("call", type="flow"), node("late", "a", retry=Retry(attempts=2)))
+    drive.suspend("call", child=b"child")
+    state, limit = drive.state, drive.flow.max_recoveries
+    assert lifecycle.handed_back(state, drive.tick(), worker="w", crashed=BROKEN, crashes=limit) == []
+    assert state.changes.events[-1].type == "execution.interrupted"
+    (effect,) = lifecycle.handed_back(state, drive.tick(), worker="w", crashed=BROKEN, crashes=limit + 1)
+    assert isinstance(effect, CancelChild)
+    assert effect.run.child == b"child"
+    assert drive.status is ExecutionStatus.ABANDONED
+    assert {run.status for run in state.changes.node_runs.values()} == {NodeStatus.FAILED}
+    assert [event.type for event in state.changes.events][-1] == "execution.abandoned"
+
+
+def test_a_cancelling_execution_is_handed_back_as_such_however_often_it_crashed() -> None:
+    drive = Drive(node("a")).cancel()
+    assert lifecycle.handed_back(drive.state, drive.tick(), worker="w", crashed=BROKEN, crashes=99) == []
+    assert drive.status is ExecutionStatus.CANCELLING
 
 
 def test_after_a_failed_item_none_begins_even_after_a_crash() -> None:
@@ -99,7 +134,7 @@ def test_a_retry_that_comes_due_before_what_it_needs_is_known_again_waits_for_th
 
 def test_force_ends_what_is_not_yet_taken_up_again() -> None:
     nodes = (node("a", run_if=ALWAYS, foreach="x"), node("b", "a", run_if=ALWAYS))
-    drive = Drive(*nodes, items={"a": 0}).cancel().crash(carry=False).cancel(force=True)
+    drive = Drive(*nodes, items={"a": 1}).cancel().ok("a").crash(carry=False).cancel(force=True)
     assert drive.rows["b", 0, ""].status is NodeStatus.CANCELLED
     assert drive.status is ExecutionStatus.CANCELLED
 

@@ -13,7 +13,8 @@ import msgspec
 
 from perdure.base.clock import DAY, SECOND
 from perdure.base.durations import MAX_DURATION, format_duration, parse_duration
-from perdure.flows.expressions import Language, Names, nearest
+from perdure.base.nearest import nearest
+from perdure.flows.expressions import Fault, Language, Names
 from perdure.flows.graph import ancestors, find_cycles, in_order
 from perdure.flows.input_schema import check_schema, expand_shorthand
 from perdure.flows.report import Report
@@ -38,6 +39,12 @@ from perdure.model.definition import (
 )
 from perdure.nodes.interface import NodeType
 
+_AT_HOME = {
+    "flow": "its child execution runs wherever its own flow's queue is served",
+    "transform": "its value is known before it could leave",
+    "fail": "it ends where it begins",
+}
+"""Types whose runs stay with their execution, and why."""
 _MAX_BACKOFF = DAY
 _MAX_PER = 366 * DAY
 
@@ -131,7 +138,8 @@ class FlowCompiler:
             concurrency=self._concurrency(value.get("concurrency")),
             rate=self._rate(value.get("rate")),
             priority=_of(value, "priority", int, 5),
-            queue=self._queue(value) or "default",
+            queue=self._queue(value, "") or "default",
+            requires=self._requires(value.get("requires")),
             tags=_of(value, "tags", dict, {}),
             max_recoveries=_of(value, "max_recoveries", int, DEFAULT_MAX_RECOVERIES),
             triggers=tuple(triggers) if isinstance(triggers, list) else (),
@@ -146,14 +154,22 @@ class FlowCompiler:
             self._report.add("invalid_identifier", str(error), "/id")
             return ""
 
-    def _queue(self, value: dict[str, Any]) -> str | None:
+    def _queue(self, value: dict[str, Any], pointer: str) -> str | None:
         queue: str | None = _of(value, "queue", str)
         if queue is not None and not is_segment(queue):
             detail = (
                 f"{queue[:80]!r} is no queue: a-z 0-9 _ . -, beginning with a letter or digit, at most 63 characters"
             )
-            self._report.add("invalid_identifier", detail, "/queue")
+            self._report.add("invalid_identifier", detail, f"{pointer}/queue")
         return queue
+
+    def _requires(self, value: Any) -> tuple[str, ...]:
+        tags = [tag for tag in value if isinstance(tag, str)] if isinstance(value, list) else []
+        for number, tag in enumerate(tags):
+            if not is_segment(tag):
+                detail = f"{tag[:80]!r} is no worker's tag: a-z 0-9 _ . -, beginning with a letter or digit, at most 63"
+                self._report.add("invalid_identifier", detail, f"/requires/{number}")
+        return tuple(sorted(set(tags)))
 
     def _concurrency(self, value: Any) -> Concurrency | None:
         if not isinstance(value, dict) or not isinstance(value.get("limit"), int):
@@ -201,10 +217,13 @@ class FlowCompiler:
             if isinstance(body.get("key"), str):
                 labels = self._language(Names(self._ids, item=True))
                 templates.key = self._builder.template(body["key"], labels, f"{pointer}/key")
-        for field in ("parallel", "key", "on_item_error"):
+        for field in ("parallel", "key", "on_item_error", "spread"):
             if field in body and not is_foreach:
                 detail = f"{field} belongs to a node with foreach"
+                if field == "spread":
+                    detail += "; a single run goes elsewhere by the node's queue"
                 self._report.add("invalid_value", detail, f"{pointer}/{field}", at_key=True)
+        self._check_leaving(kind, body, templates, pointer)
         undo = self._compensation(body.get("compensate"), name, f"{pointer}/compensate")
         if undo is not None:
             templates.compensate = undo[1]
@@ -220,7 +239,28 @@ class FlowCompiler:
         kind = self._node_type(body, pointer)
         templates = self._templates(kind, body, self._language(Names(self._ids, secrets=True)), pointer)
         templates.references = _references(templates)
+        self._check_leaving(kind, body, templates, pointer)
         return self._definition(owner, kind, body, pointer, needs=()), templates
+
+    def _check_leaving(self, kind: str, body: dict[str, Any], templates: NodeTemplates, pointer: str) -> None:
+        """Whether the node's runs may be made by others than their execution's owner, where it asks for that."""
+        field = next((field for field in ("spread", "queue") if body.get(field)), None)
+        if field is None:
+            return
+        reason = _AT_HOME.get(kind)
+        if reason is None and kind in self._node_types and self._node_types[kind].control:
+            reason = "the engine carries it out, and nothing runs meanwhile"
+        if reason is not None:
+            detail = f"{field} belongs to a node that does work (python, shell, http, a plug-in); {kind}: {reason}"
+            self._report.add("invalid_value", detail, f"{pointer}/{field}", at_key=True)
+        for part in (templates.config, templates.with_, templates.env):
+            for worked in part.worked_secrets:
+                detail = (
+                    f"a node with {field} takes a secret just as ${{secrets.<name>}}, which is filled in where it runs: "
+                    "what is made of secrets would be stored"
+                )
+                fault = Fault("invalid_expression", detail, worked.offset)
+                self._report.fault(worked.pointer, worked.text, fault)
 
     def _node_type(self, body: dict[str, Any], pointer: str) -> str:
         kinds = [field for field in body if field in self._node_types]
@@ -267,6 +307,8 @@ class FlowCompiler:
             parallel=_of(body, "parallel", int),
             key=_of(body, "key", str),
             on_item_error=_on_item_error(body),
+            spread=_of(body, "spread", bool, False),
+            queue=self._queue(body, pointer),
             retry=self._retry(body.get("retry"), f"{pointer}/retry"),
             timeout=self._duration(body, "timeout", pointer, low=1, high=MAX_DURATION),
             with_=_of(body, "with", dict, {}),

@@ -7,10 +7,9 @@ the flow is compiled, with its place, and not when it runs.
 from __future__ import annotations
 
 import base64
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +18,11 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
 from perdure.base.codec import VALUE_LIMIT, Json
+from perdure.base.nearest import nearest
 from perdure.flows.evaluation import Compiler, Evaluate, Frame, UnsupportedExpression
 from perdure.flows.library import DECLARED
 from perdure.flows.operators import BudgetExceeded, EvaluationError, type_name
-from perdure.flows.syntax_tree import decode_tree, idents
+from perdure.flows.syntax_tree import Expr, Ident, Select, decode_tree, idents
 
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
@@ -68,12 +68,6 @@ class ExpressionInvalid(Exception):
         self.faults = faults
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` with the nearest known word, or nothing."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
 class Language:
     """CEL with the variables of one `Names`."""
 
@@ -115,7 +109,8 @@ class Language:
             raise ExpressionInvalid([Fault("invalid_expression", str(error))]) from None
         read = {name for name in idents(tree.root) if name in self._variables}
         nodes = frozenset(name.split(".")[1] for name in read if name.startswith("nodes."))
-        return Expression(text, nodes, root, compiler.slots, compiler.builds)
+        secrets = _secrets(tree.root) if "secrets" in read else frozenset()
+        return Expression(text, nodes, root, compiler.slots, compiler.builds, secrets=secrets)
 
     def _faults(self, text: str, message: str) -> list[Fault]:
         faults: list[Fault] = []
@@ -183,12 +178,23 @@ class Language:
 class Expression:
     """A compiled expression; safe to evaluate from any thread."""
 
-    __slots__ = ("_builds", "_root", "_slots", "nodes", "text")
+    __slots__ = ("_builds", "_root", "_slots", "nodes", "secrets", "text")
 
-    def __init__(self, text: str, nodes: frozenset[str], root: Evaluate, slots: int, builds: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        nodes: frozenset[str],
+        root: Evaluate,
+        slots: int,
+        builds: bool,
+        *,
+        secrets: frozenset[str] | None = frozenset(),
+    ) -> None:
         self.text = text
         self.nodes = nodes
         """Ids of the nodes that it reads."""
+        self.secrets = secrets
+        """The secret whose value it is, if it is one's; None when it makes something of secrets."""
         self._root = root
         self._slots = slots
         self._builds = builds
@@ -275,6 +281,18 @@ def _written(value: Any) -> Json:
     if isinstance(value, cel.Type):
         return value.name()
     raise EvaluationError(f"the result is {type_name(value)}, no JSON value")
+
+
+def _secrets(root: Expr) -> frozenset[str] | None:
+    """See `Expression.secrets`; of an expression that reads some."""
+    if (
+        isinstance(root, Select)
+        and not root.is_test
+        and isinstance(root.operand, Ident)
+        and root.operand.name == "secrets"
+    ):
+        return frozenset((root.field,))
+    return None
 
 
 def _node_reader(node: str, field: str) -> Callable[[Any], Any]:

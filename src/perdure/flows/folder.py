@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from perdure.errors import CallerError, Problem
+from perdure.errors import Problem
+from perdure.flows.checking import check_document
 from perdure.flows.documents import DOCUMENT_LIMIT, media_type_of
-from perdure.flows.program import Program, compile_flow
+from perdure.flows.program import Program
 from perdure.nodes.interface import NodeType
 
 MAX_FILES = 10_000
@@ -38,10 +39,13 @@ class FlowFile(msgspec.Struct, frozen=True, kw_only=True):
     text: bytes = b""
     program: Program | None = None
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    """What may go wrong with it, as it looked when the file was read."""
 
     def report(self) -> list[str]:
-        """The problems as `path:line:column: what`, one a line."""
-        return [f"{self.path}:{problem.line or 1}:{problem.column or 1}: {problem.detail}" for problem in self.problems]
+        """The problems, or else the warnings, as `path:line:column: what`, one a line."""
+        told = self.problems or self.warnings
+        return [f"{self.path}:{problem.line or 1}:{problem.column or 1}: {problem.detail}" for problem in told]
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ class FlowFolder:
     def scan(self) -> list[FlowFile]:
         """All flow files as they are now, by path. Of two with one id both are broken, each naming the other."""
         compiled = {}
-        for path in self._paths():
+        for path in flow_paths(self.path):
             file = self._read(path)
             if file is not None:
                 compiled[file.path] = file
@@ -114,19 +118,6 @@ class FlowFolder:
             await asyncio.gather(coming, return_exceptions=True)
             await events.aclose()
 
-    def _paths(self) -> list[Path]:
-        found: list[Path] = []
-        for folder, folders, names in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
-            found += [
-                Path(folder, name)
-                for name in sorted(names)
-                if not _is_hidden(name) and media_type_of(Path(name).suffix)
-            ]
-            if len(found) > MAX_FILES:
-                break
-        return found[:MAX_FILES]
-
     def _read(self, path: Path) -> FlowFile | None:
         """None for a file that is no flow, or that has just gone."""
         media_type = media_type_of(path.suffix) or ""
@@ -143,37 +134,54 @@ class FlowFolder:
         if known is not None and known.text == text:
             return known
         # What has been a flow stays one: while it is edited it may look like anything.
-        if known is None and not _looks_like_flow(text):
+        if known is None and not looks_like_flow(text):
             return None
-        try:
-            program = compile_flow(text, media_type=media_type, node_types=self._node_types)
-        except CallerError as error:
-            problems = error.problems or (Problem(error.code, error.message, line=1, column=1),)
-            return FlowFile(path=name, media_type=media_type, text=text, problems=problems)
-        return FlowFile(path=name, media_type=media_type, text=text, program=program)
+        checked = check_document(text, media_type=media_type, node_types=self._node_types)
+        return FlowFile(
+            path=name, media_type=media_type, text=text, program=checked.program, problems=checked.problems,
+            warnings=checked.warnings,
+        )  # fmt: skip
+
+
+def flow_paths(folder: Path) -> list[Path]:
+    """The files in a folder that may be flows, by path: neither they nor their folders are hidden."""
+    found: list[Path] = []
+    for inner, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        found += [
+            Path(inner, name) for name in sorted(names) if not _is_hidden(name) and media_type_of(Path(name).suffix)
+        ]
+        if len(found) > MAX_FILES:
+            break
+    return found[:MAX_FILES]
+
+
+def looks_like_flow(text: bytes) -> bool:
+    """Whether it has `nodes` at the top, judged without reading it as YAML: it may be broken."""
+    source = text.decode("utf-8-sig", "replace")
+    return bool((_JSON_NODES if source.lstrip().startswith("{") else _YAML_NODES).search(source))
+
+
+def doubles(ids: Mapping[str, str]) -> dict[str, Problem]:
+    """Of flow ids by path, the paths whose id another one has too, each with a problem that names the others."""
+    by_id: dict[str, list[str]] = {}
+    for path, flow in ids.items():
+        by_id.setdefault(flow, []).append(path)
+    found = {}
+    for flow, paths in by_id.items():
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(other for other in paths if other != path)
+            found[path] = Problem("duplicate_flow", f"the flow {flow} is also in {others}", "/id", line=1, column=1)
+    return found
 
 
 def _without_doubles(files: dict[str, FlowFile]) -> dict[str, FlowFile]:
     """Files of which several have one id lose their programs: none of them is the right one."""
-    by_id: dict[str, list[str]] = {}
-    for path, file in files.items():
-        if file.program is not None:
-            by_id.setdefault(file.program.flow.id, []).append(path)
+    ids = {path: file.program.flow.id for path, file in files.items() if file.program is not None}
     shown = dict(files)
-    for flow, paths in by_id.items():
-        if len(paths) < 2:
-            continue
-        for path in paths:
-            others = ", ".join(other for other in paths if other != path)
-            problem = Problem("duplicate_flow", f"the flow {flow} is also in {others}", "/id", line=1, column=1)
-            shown[path] = msgspec.structs.replace(files[path], program=None, problems=(problem,))
+    for path, problem in doubles(ids).items():
+        shown[path] = msgspec.structs.replace(files[path], program=None, problems=(problem,))
     return shown
-
-
-def _looks_like_flow(text: bytes) -> bool:
-    """Whether it has `nodes` at the top, judged without reading it as YAML: it may be broken."""
-    source = text.decode("utf-8-sig", "replace")
-    return bool((_JSON_NODES if source.lstrip().startswith("{") else _YAML_NODES).search(source))
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,26 +1,37 @@
-"""Strict JSON (RFC 8259): what other readers would read differently is refused by name."""
+"""Strict JSON (RFC 8259): what other readers would read differently is refused by name and place."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from perdure.base.codec import VALUE_LIMIT, Json
+from perdure.base.codec import DEPTH_LIMIT, DIGITS_LIMIT, VALUE_LIMIT, Json, is_too_deep
 from perdure.errors import MalformedDocument, PayloadTooLarge, Problem
 from perdure.flows.positions import Place, Places, escape_pointer
-
-MAX_JSON_DEPTH = 200
-"""Levels of lists and objects in one JSON value."""
-MAX_INTEGER_DIGITS = 4_000
 
 _BOM = b"\xef\xbb\xbf"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _SURROGATE = re.compile(r"\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
 _CONSTANTS = {"NaN", "Infinity", "-Infinity"}
+_INTEGER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|NaN|Infinity|[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
+"""What a text with a fault in one of its scalars has somewhere."""
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+
+
+class _Part(NamedTuple):
+    """A key, or the beginning of a value: its JSON pointer, its token and where that begins in the text."""
+
+    pointer: str
+    word: str
+    start: int
+    is_key: bool
 
 
 def parse_json(data: bytes, *, max_bytes: int = VALUE_LIMIT) -> Json:
@@ -32,67 +43,92 @@ def parse_json(data: bytes, *, max_bytes: int = VALUE_LIMIT) -> Json:
 
     Raises:
         MalformedDocument: syntax, duplicate keys, lone surrogates, numbers beyond range, depth.
-            Its one problem has the code, and the line and column or the pointer.
+            Its one problem has the code, line and column, and within a value the pointer.
         PayloadTooLarge: when it is longer than `max_bytes`.
     """
     if len(data) > max_bytes:
         raise PayloadTooLarge(f"the JSON text has {len(data)} bytes, at most {max_bytes} are allowed", limit=max_bytes)
-    if data.startswith(_BOM):
-        data = data[3:]
+    data = data.removeprefix(_BOM)
     try:
         value = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         _explain(data, error)
-    if data.count(b"[") + data.count(b"{") > MAX_JSON_DEPTH and _depth(value) > MAX_JSON_DEPTH:
-        _refuse("too_deep", f"nested deeper than {MAX_JSON_DEPTH} levels")
-    if b":" in data:
-        _refuse_duplicates(data, value)
+    if is_too_deep(data):
+        _refuse_depth(data.decode())
+    if b":" in data and not _keeps_all_keys(data, value):
+        _refuse_duplicates(data.decode())
     return value
 
 
-def _refuse_duplicates(data: bytes, value: Json) -> None:
-    """msgspec keeps the last of two equal keys, and with the other at least one colon is lost.
+def check_json(data: bytes) -> None:
+    """Look in JSON that was read into a type for what the reader lets pass: depth, and keys that stand twice.
 
-    So equal numbers of colons before and after prove that nothing was dropped, unless a colon is
-    written as an escape; only in doubt the text is read again, slowly.
+    Raises MalformedDocument as `parse_json` does.
     """
-    if b"\\u003" not in data and data.count(b":") == msgspec.json.encode(value).count(b":"):
-        return
-    duplicates: list[str] = []
-
-    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(members)
-        if len(result) < len(members):
-            seen: set[str] = set()
-            duplicates.extend(key for key, _ in members if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        return result
-
-    json.loads(data, object_pairs_hook=pairs)
-    if duplicates:
-        text = data.decode()
-        place = _second_key(text)
-        _refuse("duplicate_key", f"the key {duplicates[0]!r} stands twice in one object", place)
+    text = data.decode()
+    if is_too_deep(data):
+        _refuse_depth(text)
+    _refuse_duplicates(text)
 
 
-def _depth(value: Json) -> int:
+def _keeps_all_keys(data: bytes, value: Json) -> bool:
+    """Whether nothing can have been dropped: msgspec keeps the last of two equal keys, and loses at least a colon.
+
+    So equal numbers of colons before and after prove it, unless a colon is written as an escape.
+    """
+    return b"\\u003" not in data and data.count(b":") == msgspec.json.encode(value).count(b":")
+
+
+class _DoubleKey(ValueError):
+    """A key stands in one object twice; which one and where is looked up after that."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _DoubleKey
+
+
+_PAIRS = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _refuse_duplicates(text: str) -> None:
+    try:
+        _PAIRS.decode(text)
+    except _DoubleKey:
+        part = _second_key(text)
+        _refuse("duplicate_key", f"the key {_name(part.word)!r} stands twice in one object", text, part)
+
+
+def _second_key(text: str) -> _Part:
+    seen = set()
+    for part in _walk(text):
+        if part.is_key:
+            if part.pointer in seen:
+                break
+            seen.add(part.pointer)
+    return part
+
+
+def _refuse_depth(text: str) -> NoReturn:
     depth = 0
-    level = [value]
-    while level:
-        depth += 1
-        following: list[Json] = []
-        for item in level:
-            if isinstance(item, dict):
-                following += [child for child in item.values() if isinstance(child, dict | list)]
-            elif isinstance(item, list):
-                following += [child for child in item if isinstance(child, dict | list)]
-        level = following
-    return depth
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth > DEPTH_LIMIT:
+                break
+        elif token[0] in "]}":
+            depth -= 1
+    _refuse_at("too_deep", f"nested deeper than {DEPTH_LIMIT} levels", place_at(text, token.start()))
 
 
-def _refuse(code: str, detail: str, place: Place | None = None) -> NoReturn:
-    where = f"line {place.line}, column {place.column}: " if place else ""
-    line, column = place or (None, None)
-    raise MalformedDocument(where + detail, problems=(Problem(code, detail, line=line, column=column),))
+def _refuse(code: str, detail: str, text: str, part: _Part) -> NoReturn:
+    pointer = part.pointer.rpartition("/")[0] if part.is_key and code != "duplicate_key" else part.pointer
+    _refuse_at(code, detail, place_at(text, part.start), pointer)
+
+
+def _refuse_at(code: str, detail: str, place: Place, pointer: str | None = None) -> NoReturn:
+    problem = Problem(code, detail, pointer, line=place.line, column=place.column)
+    raise MalformedDocument(f"line {place.line}, column {place.column}: {detail}", problems=(problem,))
 
 
 def place_at(text: str, offset: int) -> Place:
@@ -102,34 +138,43 @@ def place_at(text: str, offset: int) -> Place:
 def _explain(data: bytes, error: Exception) -> NoReturn:
     """Name the fault that made msgspec refuse the text."""
     if not data.strip():
-        _refuse("empty", "the document is empty", Place(1, 1))
+        _refuse_at("empty", "the document is empty", Place(1, 1))
     try:
         text = data.decode()
-    except UnicodeDecodeError as fault:
-        head = data[: fault.start].decode()
-        _refuse("not_utf8", f"byte {fault.start} is not UTF-8", place_at(head, len(head)))
+    except UnicodeDecodeError as stray:
+        head = data[: stray.start].decode()
+        _refuse_at("not_utf8", f"byte {stray.start} is not UTF-8", place_at(head, len(head)))
     if isinstance(error, RecursionError):
-        _refuse("too_deep", f"nested deeper than {MAX_JSON_DEPTH} levels", _deep_place(text))
-    for token in _TOKEN.finditer(text):
-        word = token[0]
-        place = place_at(text, token.start())
-        if word[0] == '"':
-            if lone := _lone_surrogate(word):
-                _refuse("lone_surrogate", f"\\u{lone} is half of a surrogate pair, no character", place)
-        elif word in _CONSTANTS:
-            _refuse("number_out_of_range", f"{word} is no JSON number", place)
-        elif re.fullmatch(r"-?\d+", word) and len(word) > MAX_INTEGER_DIGITS:
-            detail = f"an integer of {len(word)} digits; at most {MAX_INTEGER_DIGITS} are allowed"
-            _refuse("number_out_of_range", detail, place)
-        elif re.fullmatch(r"-?\d+(\.\d+)?[eE][-+]?\d{1,30}", word) and float(word) in (float("inf"), -float("inf")):
-            _refuse("number_out_of_range", f"{word[:40]} is beyond the range of a 64-bit float", place)
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as fault:
-        _refuse("syntax", fault.msg, Place(fault.lineno, fault.colno))
-    except (ValueError, RecursionError) as fault:
-        _refuse("syntax", str(fault))
-    _refuse("syntax", str(error))
+        _refuse_depth(text)
+    what = str(error)
+    said = _BYTE.search(what)
+    end = len(data[: int(said[1])].decode(errors="ignore")) if said else len(text)
+    for part in _walk(text) if _SUSPECT.search(text) else ():
+        if part.start > end:
+            break
+        if fault := _fault(part.word):
+            _refuse(*fault, text, part)
+    if "trailing characters" in what:
+        end -= 1  # there msgspec counts the character that it has already read
+    _refuse_at("syntax", what[: said.start()] if said else what, place_at(text, end))
+
+
+def _fault(word: str) -> tuple[str, str] | None:
+    """What is wrong with a scalar that has the form of one: code and detail."""
+    if word[0] == '"':
+        if lone := _lone_surrogate(word):
+            return "lone_surrogate", f"\\u{lone} is half of a surrogate pair, no character"
+    elif word in _CONSTANTS:
+        return "number_out_of_range", f"{word} is no JSON number"
+    elif _INTEGER.fullmatch(word):
+        digits = len(word.removeprefix("-"))
+        if digits > DIGITS_LIMIT:
+            detail = f"an integer of {digits} digits; at most {DIGITS_LIMIT} are allowed"
+            return "number_out_of_range", detail
+    elif _NUMBER.fullmatch(word) and float(word) in (float("inf"), -float("inf")):
+        shown = word if len(word) <= 40 else f"{word[:40]}…"
+        return "number_out_of_range", f"{shown} is beyond the range of a 64-bit float"
+    return None
 
 
 def _lone_surrogate(literal: str) -> str | None:
@@ -148,70 +193,59 @@ def _lone_surrogate(literal: str) -> str | None:
     return None
 
 
-def _deep_place(text: str) -> Place:
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
-            depth += 1
-            if depth > MAX_JSON_DEPTH:
-                return place_at(text, token.start())
-        elif token[0] in "]}":
-            depth -= 1
-    return Place(1, 1)
-
-
-def _second_key(text: str) -> Place | None:
-    duplicates: list[Place] = []
-    _walk(text, Places(), duplicates)
-    return duplicates[0] if duplicates else None
+def _name(word: str) -> str:
+    return str(json.loads(word))
 
 
 def locate_json(text: str) -> Places:
-    """The places of all values of a JSON text that is known to be valid."""
+    """The places of all values and keys of a JSON text that is known to be valid."""
     places = Places()
-    _walk(text, places, [])
+    line, line_start, last = 1, 0, 0
+    for part in _walk(text):
+        breaks = text.count("\n", last, part.start)
+        if breaks:
+            line += breaks
+            line_start = text.rfind("\n", last, part.start) + 1
+        last = part.start
+        found = places.keys if part.is_key else places.values
+        found[part.pointer] = Place(line, part.start - line_start + 1)
     return places
 
 
-def _walk(text: str, places: Places, duplicates: list[Place]) -> None:
-    """Note where every value and key begins, and which keys stand twice in one object."""
-    line, line_start = 1, 0
-    # One entry for each open list or object: its pointer, the next index (or -1) and its keys.
-    stack: list[tuple[str, list[int], set[str]]] = []
+def _walk(text: str) -> Iterator[_Part]:
+    """The keys and values of a JSON text in order; of a text that is none, those before its fault."""
+    # One entry for each open list or object: its pointer and the next index (-1 in an object).
+    stack: list[tuple[str, list[int]]] = []
     key: str | None = None
-    last = 0
     for token in _TOKEN.finditer(text):
-        word, start = token[0], token.start()
-        breaks = text.count("\n", last, start)
-        if breaks:
-            line += breaks
-            line_start = text.rfind("\n", last, start) + 1
-        last = start
+        word = token[0]
         if word in ",:":
             continue
         if word in "]}":
+            if not stack:
+                return
             stack.pop()
             continue
-        place = Place(line, start - line_start + 1)
         if stack and stack[-1][1][0] < 0 and key is None:
-            key = sys.intern(str(json.loads(word)))
-            pointer, _, keys = stack[-1]
-            if key in keys:
-                duplicates.append(place)
-            keys.add(key)
-            places.keys[f"{pointer}/{escape_pointer(key)}"] = place
+            if word[0] != '"':
+                return
+            try:
+                key = sys.intern(_name(word))
+            except ValueError:
+                return
+            yield _Part(f"{stack[-1][0]}/{escape_pointer(key)}", word, token.start(), True)
             continue
         pointer = _next_pointer(stack, key)
         key = None
-        places.values[pointer] = place
+        yield _Part(pointer, word, token.start(), False)
         if word in "[{":
-            stack.append((pointer, [0 if word == "[" else -1], set()))
+            stack.append((pointer, [0 if word == "[" else -1]))
 
 
-def _next_pointer(stack: list[tuple[str, list[int], set[str]]], key: str | None) -> str:
+def _next_pointer(stack: list[tuple[str, list[int]]], key: str | None) -> str:
     if not stack:
         return ""
-    pointer, index, _ = stack[-1]
+    pointer, index = stack[-1]
     if key is not None:
         return f"{pointer}/{escape_pointer(key)}"
     index[0] += 1

@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema_rs
 import msgspec
 
 from perdure.base.codec import Json, encode_text
-from perdure.errors import InvalidFlow, MalformedDocument, Problem
+from perdure.base.nearest import nearest
+from perdure.errors import InvalidFlow, Problem
 from perdure.flows.compiler import Compiled, FlowCompiler, NodeTemplates
 from perdure.flows.documents import Document, parse_document
-from perdure.flows.expressions import nearest
 from perdure.flows.input_schema import InputCheck, expand_shorthand
 from perdure.flows.positions import escape_pointer
 from perdure.flows.report import Report
@@ -62,19 +62,47 @@ class Rendered(msgspec.Struct):
     env: dict[str, str]
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """The node run that a unit is, and the number of the execution that this belongs to."""
+
+    execution_number: int
+    ordinal: int
+    label: str
+
+
+class Runnable(Protocol):
+    """What an owner asks of the program of its execution: a flow's (`Program`), or a unit's."""
+
+    @property
+    def flow(self) -> Flow: ...
+    @property
+    def origin(self) -> Origin | None: ...
+    def references(self, node_id: str) -> frozenset[str]: ...
+    def output_references(self) -> frozenset[str]: ...
+    def secrets(self, node_id: str, *, compensates: bool) -> frozenset[str]: ...
+    def when(self, node_id: str, scope: Scope) -> bool: ...
+    def items(self, node_id: str, scope: Scope) -> list[Json]: ...
+    def label(self, node_id: str, scope: Scope) -> str: ...
+    def call(self, node_id: str, scope: Scope) -> Rendered: ...
+    def compensation(self, node_id: str, scope: Scope) -> Rendered: ...
+    def output(self, scope: Scope) -> Json: ...
+
+
 class Program:
     """A flow version, ready to run.
 
     Attributes:
         flow: the definition.
-        document: the normalised definition as JSON text with sorted keys.
-        content_hash: sha-256 of `document`, in hexadecimal.
+        document: the normalised definition as JSON text, its keys in the order in which they were written.
+        content_hash: sha-256 of `document` with sorted keys, in hexadecimal.
+        origin: None; a unit's program has one.
     """
 
     def __init__(self, document: str, compiled: Compiled) -> None:
         self.document = document
-        self.content_hash = hashlib.sha256(document.encode()).hexdigest()
+        self.content_hash = hashlib.sha256(_ordered.encode(msgspec.json.decode(document))).hexdigest()
         self.flow: Flow = compiled.flow
+        self.origin: Origin | None = None
         self._nodes = compiled.nodes
         self._output = compiled.output
         self._limit_key = compiled.limit_key
@@ -90,6 +118,14 @@ class Program:
     def output_references(self) -> frozenset[str]:
         """Nodes that `output` reads."""
         return self._output.nodes if self._output is not None else frozenset(self._sinks)
+
+    def secrets(self, node_id: str, *, compensates: bool) -> frozenset[str]:
+        """Secrets that the node's call (or its compensation's) names."""
+        templates = self._nodes[node_id]
+        if compensates:
+            assert templates.compensate is not None
+            templates = templates.compensate
+        return templates.config.secrets | templates.with_.secrets | templates.env.secrets
 
     def when(self, node_id: str, scope: Scope) -> bool:
         """The node's condition; True without one. Raises ExpressionFailed."""
@@ -214,19 +250,6 @@ def load_program(document: str, *, node_types: Mapping[str, NodeType]) -> Progra
     return Program(document, compiled)
 
 
-def check_document(
-    text: str | bytes, *, media_type: str, node_types: Mapping[str, NodeType], expected_id: str | None = None
-) -> list[Problem]:
-    """Everything that is wrong with a document, in its order; [] when it is fine."""
-    try:
-        document = parse_document(text, media_type=media_type)
-    except MalformedDocument as error:
-        return list(error.problems)
-    report = Report(document)
-    _check(document, report, node_types, expected_id)
-    return list(report.problems)
-
-
 def _check(
     document: Document, report: Report, node_types: Mapping[str, NodeType], expected_id: str | None
 ) -> Compiled | None:
@@ -308,12 +331,12 @@ def _check_by_type(kind: NodeType, config: Json, within: str, report: Report, *,
 
 
 def _normalised(value: dict[str, Any], flow: Flow) -> str:
-    """The document with its full id, input schema and `"null"` written out, so that equal flows have equal text."""
+    """The document with its full id, input schema and `"null"` written out, so that equal flows have equal hashes."""
     nodes = {name: _with_text_null(body) for name, body in value["nodes"].items()}
     normal = {**value, "id": flow.id, "nodes": nodes}
     if "input" in value:
         normal["input"] = expand_shorthand(value["input"])
-    return _ordered.encode(normal).decode()
+    return encode_text(normal)
 
 
 def _with_text_null(body: dict[str, Any]) -> dict[str, Any]:

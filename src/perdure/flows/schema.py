@@ -14,6 +14,7 @@ from perdure.model.definition import (
     DEFAULT_MAX_RECOVERIES,
     MAX_FOREACH_ITEMS,
     MAX_NODES,
+    MAX_SPREAD,
     Isolation,
     OnInterrupt,
     OnItemError,
@@ -25,6 +26,7 @@ from perdure.nodes.interface import NodeType
 MAX_ATTEMPTS = 1_000
 MAX_CONCURRENCY = 100_000
 MAX_RATE = 1_000_000
+MAX_REQUIRED_TAGS = 8
 
 Schema = dict[str, Any]
 
@@ -79,7 +81,12 @@ _ISOLATION = _choice(
     Isolation, None,
     "Where a python node runs: inline (async functions), in a process of the warm pool (sync functions), or in a thread.",
 )  # fmt: skip
-_NODE_TIMEOUT = _duration("How long one attempt may take.")
+_NODE_TIMEOUT = _duration("How long one attempt may take once it has its place (a process, a slot).")
+_NODE_QUEUE: Schema = {
+    "type": "string",
+    "description": "Has the node's runs, each as a unit, made by the workers of this queue; "
+    "without it they run where their execution does.",
+}
 _DESCRIPTION: Schema = {"type": "string", "maxLength": 10_000, "description": "For people."}
 
 COMMON_NODE_FIELDS: Schema = {
@@ -100,13 +107,19 @@ COMMON_NODE_FIELDS: Schema = {
     },
     "parallel": {
         "type": "integer", "minimum": 1, "maximum": MAX_FOREACH_ITEMS,
-        "description": "How many items run at a time; without it as many as the worker has room for.",
+        "description": "How many items run at a time; without it as many as the worker has room for, "
+        f"and of items that run elsewhere (spread, queue) {MAX_SPREAD}.",
     },
     "key": {"type": "string", "description": "A template over item that labels each run of a foreach."},
     "on_item_error": {
         "enum": [*map(str, OnItemError), None], "default": "fail",
         "description": "Whether an item that failed fails the node, or counts as null (text or bare).",
     },
+    "spread": {
+        "type": "boolean", "default": False,
+        "description": "Whether any worker may run each item, as a unit: a child execution of its own.",
+    },
+    "queue": _NODE_QUEUE,
     "retry": _RETRY,
     "timeout": _NODE_TIMEOUT,
     "with": _WITH,
@@ -115,7 +128,7 @@ COMMON_NODE_FIELDS: Schema = {
     "on_interrupt": _choice(OnInterrupt, "rerun", "What happens to an attempt whose worker died."),
 }  # fmt: skip
 
-_COMPENSATE_FIELDS = ("description", "with", "env", "retry", "timeout", "isolation")
+_COMPENSATE_FIELDS = ("description", "queue", "with", "env", "retry", "timeout", "isolation")
 
 _TRIGGERS: Schema = {
     "type": "array",
@@ -203,6 +216,10 @@ def flow_schema(node_types: Mapping[str, NodeType]) -> Schema:
                 "type": "integer", "minimum": 0, "maximum": 9, "default": 5, "description": "Higher starts first.",
             },
             "queue": {"type": "string", "default": "default", "description": "Which workers run it."},
+            "requires": {
+                "type": "array", "items": {"type": "string"}, "maxItems": MAX_REQUIRED_TAGS,
+                "description": "Tags that a worker must have to run it (`perdure worker --tags`), such as gpu.",
+            },
             "tags": {
                 "type": "object", "maxProperties": MAX_TAGS,
                 "propertyNames": {"minLength": 1, "maxLength": MAX_TAG_KEY, "pattern": TAG_KEY},

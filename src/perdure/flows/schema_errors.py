@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from perdure.flows.expressions import nearest
+from perdure.base.nearest import choices, nearest
 from perdure.flows.positions import escape_pointer, pointer_of
 
 MAX_FINDINGS = 200
@@ -104,8 +104,7 @@ def _type(error: jsonschema_rs.ValidationError, schema: Any) -> str:
 
 def _enum(error: jsonschema_rs.ValidationError, schema: Any) -> str:
     options = [str(option) for option in schema.get("enum", [])]
-    hint = nearest(error.instance, options) if isinstance(error.instance, str) else ""
-    return f"{_shown(error.instance)} is none of {', '.join(options[:20])}{hint}"
+    return f"{_shown(error.instance)} is none of {choices(str(error.instance), options)}"
 
 
 def _range(error: jsonschema_rs.ValidationError, schema: Any) -> str:

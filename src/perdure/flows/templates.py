@@ -128,15 +128,36 @@ def _is_raw(text: str, at: int, start: int) -> bool:
 Render = Callable[[Any], Json]
 
 
+class WorkedSecret(msgspec.Struct, frozen=True):
+    """An expression that makes something of secrets, rather than just naming one."""
+
+    pointer: str
+    text: str
+    """Of the template that it stands in, from whose character `offset` on."""
+    offset: int
+
+
+class Reads(msgspec.Struct):
+    """What the expressions of one template read."""
+
+    nodes: set[str] = msgspec.field(default_factory=set)
+    secrets: set[str] = msgspec.field(default_factory=set)
+    worked_secrets: list[WorkedSecret] = msgspec.field(default_factory=list)
+
+
 class Template:
     """A compiled value. `nodes` are those that it reads; `is_static` when it holds no expression."""
 
-    __slots__ = ("_render", "is_static", "nodes")
+    __slots__ = ("_render", "is_static", "nodes", "secrets", "worked_secrets")
 
-    def __init__(self, render: Render | None, value: Json, nodes: frozenset[str]) -> None:
+    def __init__(self, render: Render | None, value: Json, reads: Reads | None = None) -> None:
         self.is_static = render is None
         self._render: Render = render if render is not None else lambda scope: value
-        self.nodes = nodes
+        reads = reads or Reads()
+        self.nodes = frozenset(reads.nodes)
+        self.secrets = frozenset(reads.secrets)
+        """Those that it names just so, as `${secrets.<name>}`."""
+        self.worked_secrets = tuple(reads.worked_secrets)
 
     def render(self, scope: Any) -> Json:
         """Its value; it may share containers with the scope. Raises RenderFailed."""
@@ -151,9 +172,8 @@ class Builder:
         self._room = MAX_EXPRESSIONS_LENGTH
 
     def template(self, value: Json, language: Language, pointer: str) -> Template:
-        nodes: set[str] = set()
-        render = self._compile(value, language, pointer, nodes)
-        return Template(render, value, frozenset(nodes))
+        reads = Reads()
+        return Template(self._compile(value, language, pointer, reads), value, reads)
 
     def expression(
         self, text: str, language: Language, pointer: str, *, offset: int = 0, whole: str = ""
@@ -184,25 +204,25 @@ class Builder:
                 offset = text.index("${") + 2
         expression = self.expression(body, language, pointer, offset=offset, whole=text)
         if expression is None:
-            return Template(None, None, frozenset())
-        return Template(_evaluator(expression, pointer), None, expression.nodes)
+            return Template(None, None)
+        return Template(_evaluator(expression, pointer), None, Reads(nodes=set(expression.nodes)))
 
-    def _compile(self, value: Json, language: Language, pointer: str, nodes: set[str]) -> Render | None:
+    def _compile(self, value: Json, language: Language, pointer: str, reads: Reads) -> Render | None:
         """How to render it, or None when it is the same for every scope."""
         if isinstance(value, str):
-            return self._text(value, language, pointer, nodes) if "${" in value else None
+            return self._text(value, language, pointer, reads) if "${" in value else None
         if isinstance(value, dict):
             members = {
-                key: self._compile(item, language, f"{pointer}/{escape_pointer(key)}", nodes)
+                key: self._compile(item, language, f"{pointer}/{escape_pointer(key)}", reads)
                 for key, item in value.items()
             }
             return _object(value, members) if any(members.values()) else None
         if isinstance(value, list):
-            items = [self._compile(item, language, f"{pointer}/{number}", nodes) for number, item in enumerate(value)]
+            items = [self._compile(item, language, f"{pointer}/{number}", reads) for number, item in enumerate(value)]
             return _array(value, items) if any(items) else None
         return None
 
-    def _text(self, text: str, language: Language, pointer: str, nodes: set[str]) -> Render:
+    def _text(self, text: str, language: Language, pointer: str, reads: Reads) -> Render:
         try:
             pieces = scan(text)
         except TemplateInvalid as error:
@@ -215,7 +235,11 @@ class Builder:
                 continue
             expression = self.expression(piece.text, language, pointer, offset=piece.offset, whole=text)
             if expression is not None:
-                nodes |= expression.nodes
+                reads.nodes |= expression.nodes
+                if expression.secrets is None:
+                    reads.worked_secrets.append(WorkedSecret(pointer, text, piece.offset))
+                else:
+                    reads.secrets |= expression.secrets
                 parts.append(_evaluator(expression, pointer))
         if len(parts) == 1 and len(pieces) == 1 and not isinstance(parts[0], str):
             return parts[0]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from perdure.base.codec import Json
+from perdure.base.codec import DIGITS_LIMIT, Json
 from perdure.errors import MalformedDocument, Problem
 from perdure.flows.positions import Place, Places, escape_pointer
 
@@ -19,7 +19,6 @@ MAX_DEPTH = 64
 """Levels of lists and mappings in one document."""
 MAX_VALUES = 200_000
 """Values of one document, each alias counted with all that it stands for."""
-MAX_INTEGER_DIGITS = 4_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -29,6 +28,7 @@ _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -222,8 +222,8 @@ def _core_value(text: str, event: Any) -> Json:
     if first not in "-+.0123456789":
         return text
     if _INT.fullmatch(text):
-        if len(text) > MAX_INTEGER_DIGITS:
-            detail = f"an integer of {len(text)} digits; at most {MAX_INTEGER_DIGITS} are allowed"
+        if len(text) > DIGITS_LIMIT:
+            detail = f"an integer of {len(text)} digits; at most {DIGITS_LIMIT} are allowed"
             _refuse("number_out_of_range", detail, _place(event))
         return int(text)
     if _FLOAT.fullmatch(text):
@@ -233,11 +233,13 @@ def _core_value(text: str, event: Any) -> Json:
         return value
     if _NOT_FINITE.fullmatch(text):
         _refuse("number_out_of_range", f"{text} is no JSON number", _place(event))
-    if len(text) <= MAX_INTEGER_DIGITS:
-        if _OCTAL.fullmatch(text):
-            return int(text[2:], 8)
-        if _HEX.fullmatch(text):
-            return int(text[2:], 16)
+    for form, base in ((_OCTAL, 8), (_HEX, 16)):
+        if form.fullmatch(text):
+            number = int(text[2:], base)
+            if number >= 10**DIGITS_LIMIT:
+                detail = f"an integer of more than {DIGITS_LIMIT} digits (in base 10)"
+                _refuse("number_out_of_range", detail, _place(event))
+            return number
     return text
 
 
@@ -282,6 +284,10 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> NoReturn:
         _refuse(
             "tab_indent", "a tab indents this line; YAML indents with spaces", Place(place.line, indent.index("\t") + 1)
         )
+    escape = _SURROGATE.search(line, max(place.column - 4, 0), place.column + 4)
+    if escape is not None and "escape code" in (error.problem or ""):
+        detail = f"{escape[0]} is half of a surrogate pair, no character; write the character itself"
+        _refuse("lone_surrogate", detail, Place(place.line, escape.start() + 1))
     detail = error.problem or "this is no YAML"
     if error.context:
         detail = f"{error.context}: {detail}"

@@ -18,8 +18,10 @@ MAX_NODES = 1_000
 MAX_FOREACH_ITEMS = 10_000
 MAX_NODE_RUNS = 100_000
 """Node runs of one execution."""
+MAX_SPREAD = 1_000
+"""Units of one node that exist at a time, where it does not say `parallel`."""
 MAX_DEPTH = 32
-"""How deep executions may start child executions."""
+"""How deep executions may start child executions; units do not count."""
 DEFAULT_MAX_RECOVERIES = 5
 DEFAULT_NAMESPACE = "default"
 
@@ -119,6 +121,10 @@ class Node(msgspec.Struct, frozen=True):
     key: str | None = None
     """A template over `item`, giving each node run of a foreach its label."""
     on_item_error: OnItemError = OnItemError.FAIL
+    spread: bool = False
+    """Each item of its foreach becomes a unit (`perdure.model.unit`)."""
+    queue: str | None = None
+    """Whose workers run it; None: where its execution runs."""
     retry: Retry = Retry()
     timeout: int | None = None
     with_: dict[str, Any] = {}
@@ -143,6 +149,8 @@ class Flow(msgspec.Struct, frozen=True, dict=True):
     rate: Rate | None = None
     priority: int = 5
     queue: str = "default"
+    requires: tuple[str, ...] = ()
+    """Tags that a worker must have to run it."""
     tags: dict[str, str] = {}
     max_recoveries: int = DEFAULT_MAX_RECOVERIES
     triggers: tuple[dict[str, Any], ...] = ()

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from perdure.model.states import ExecutionKind
+
 
 class EventType(StrEnum):
     EXECUTION_CREATED = "execution.created"
@@ -74,6 +76,8 @@ class EventChunk(msgspec.Struct, frozen=True):
     flow: str
     first_seq: int
     events: tuple[Event, ...]
+    kind: str = ExecutionKind.FLOW
+    """Of the execution."""
 
     @property
     def last_seq(self) -> int:

@@ -17,6 +17,8 @@ from perdure.model.states import NODE_TERMINAL, TERMINAL, ExecutionStatus, NodeS
 
 COMPENSATE = "compensate"
 """Label of the node runs that undo."""
+UNIT = "unit"
+"""The kind of wait of a run whose work is done by a unit."""
 
 Key = tuple[str, int, str]
 """(node, ordinal, label) of a node run."""
@@ -75,6 +77,7 @@ class NodeRun:
         """Input and output as the store keeps them; opaque here."""
         self.error: Failure | None = None
         self.started_at: int | None = None
+        """When its first attempt began; one that begins anew after an interruption, when it did so last."""
         self.finished_at: int | None = None
         self.retry_at: int | None = None
         self.wake_at: int | None = None
@@ -86,6 +89,16 @@ class NodeRun:
     @property
     def ended(self) -> bool:
         return self.status in NODE_TERMINAL
+
+    @property
+    def elsewhere(self) -> bool:
+        """A unit does its work: its attempt is in flight there, or about to be."""
+        return self.wait == UNIT
+
+    @property
+    def itemless(self) -> bool:
+        """It stands for a foreach over nothing: complete without an attempt."""
+        return self.status is NodeStatus.COMPLETED and self.attempt == 0
 
     @property
     def due_at(self) -> int | None:
@@ -188,6 +201,7 @@ class ExecutionState:
         "forced",
         "held",
         "limited",
+        "lingers_until",
         "mode",
         "node_run_count",
         "nodes",
@@ -240,6 +254,8 @@ class ExecutionState:
         self.limited = False
         """The time for winding down is already bounded."""
         self.cleanup_over = False
+        self.lingers_until = 0
+        """More messages of its children are to be expected soon: until then it does not rest."""
         self.changes = Changes()
 
     @property

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+RECOVERIES_EXHAUSTED = "recoveries_exhausted"
+"""Code and reason of an abandoned execution: its owners died more often in a row than its flow allows."""
+
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a node run or an execution did not complete.

@@ -23,6 +23,13 @@ class ExecutionStatus(StrEnum):
     ABANDONED = "abandoned"
 
 
+class ExecutionKind(StrEnum):
+    """A flow's execution, or the part of one that runs elsewhere (`perdure.model.unit`)."""
+
+    FLOW = "flow"
+    UNIT = "unit"
+
+
 class NodeStatus(StrEnum):
     RUNNING = "running"
     SUSPENDED = "suspended"

@@ -47,6 +47,8 @@ def begin(state: ExecutionState, run: NodeRun, at: int) -> list[Effect] | None:
         run.interruptions += 1
         if spec_of(state, run).on_interrupt is OnInterrupt.FAIL:
             return failed(state, run, _INTERRUPTED, at)
+        # How long it took must not count the time in which nobody ran it.
+        run.started_at = at
     else:
         leave(state, run)
         run.attempt += 1

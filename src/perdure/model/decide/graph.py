@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.model.decide.effects import Effect
 from perdure.model.decide.record import give_up
-from perdure.model.decide.vertex import begin_items, go_on, may_begin, release, settle_vertex, skip
+from perdure.model.decide.vertex import begin_items, go_on, may_begin, release, settle_vertex, skip, without_items
 from perdure.model.decide.winding import proceed
 from perdure.model.definition import MAX_NODE_RUNS
 from perdure.model.event import EventType
@@ -28,6 +28,8 @@ def prepared(
     if failure is not None:
         return refused(state, node_id, failure, at)
     del state.preparing[node_id]
+    if items == 0 and not node.runs:
+        return go_on(state, without_items(state, node, at), at)
     state.node_run_count += count
     node.items, node.labels = items, labels
     if node.runs:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perdure.model.decide.effects import Effect
+from perdure.model.decide.effects import CancelChild, Effect
 from perdure.model.decide.flight import take_up
-from perdure.model.decide.record import give_up
+from perdure.model.decide.record import give_up, told
 from perdure.model.decide.vertex import note_failure, ready_roots
 from perdure.model.decide.winding import DEADLINE, FORGONE, goes_on, limit, proceed, why_stopped
+from perdure.model.event import EventType
 from perdure.model.execution import ExecutionState, Mode, NodeRun
+from perdure.model.failure import RECOVERIES_EXHAUSTED, Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
 
 
@@ -39,6 +41,31 @@ def resumed(state: ExecutionState, runs: Iterable[NodeRun], at: int, *, deadline
     return [*effects, *limit(state)] if state.busy() else effects
 
 
+def handed_back(
+    state: ExecutionState, at: int, *, worker: str, crashed: Failure | None = None, crashes: int
+) -> list[Effect]:
+    """The owner lets go so that another goes on: its worker drains, or an attempt took its process down (`crashed`).
+
+    `crashes` counts those in a row, with this one; above the flow's `max_recoveries` the execution is abandoned, and
+    with it everything that is still open.
+    """
+    if state.status is not ExecutionStatus.CANCELLING:
+        state.status = ExecutionStatus.INTERRUPTED
+    data = {"worker": worker, "crash": crashed is not None, "crashes": crashes}
+    state.tell(EventType.EXECUTION_INTERRUPTED, at, data=data)
+    if crashed is None or crashes <= state.flow.max_recoveries or state.status is not ExecutionStatus.INTERRUPTED:
+        return []
+    message = f"its process died {crashes} times in a row: {crashed.message}"
+    state.error = Failure(code=RECOVERIES_EXHAUSTED, message=message, node=crashed.node, ordinal=crashed.ordinal)
+    state.status = ExecutionStatus.ABANDONED
+    state.reason = RECOVERIES_EXHAUSTED
+    effects: list[Effect] = []
+    for run in [*state.running.values(), *state.waiting.values(), *state.stranded.values()]:
+        effects += give_up(state, run, NodeStatus.FAILED, state.error, at)
+    state.tell(EventType.EXECUTION_ABANDONED, at, data=told(state.error))
+    return effects
+
+
 def _load(state: ExecutionState, runs: Iterable[NodeRun]) -> None:
     for run in runs:
         if run.compensates:
@@ -52,7 +79,9 @@ def _load(state: ExecutionState, runs: Iterable[NodeRun]) -> None:
         for node in state.nodes.values()
         if node.spec.compensate is not None
         for run in node.runs.values()
-        if run.status is NodeStatus.COMPLETED and (run.node, run.ordinal) not in state.compensations
+        if run.status is NodeStatus.COMPLETED
+        and not run.itemless
+        and (run.node, run.ordinal) not in state.compensations
     ]
     state.completed.sort(key=lambda run: (run.finished_at or 0, state.nodes[run.node].index, run.ordinal))
 
@@ -67,6 +96,10 @@ def _take_over(state: ExecutionState, at: int) -> list[Effect]:
             if not run.ended and goes_on(state, run):
                 node.unfinished += 1
                 effects += take_up(state, run)
+                continue
+            if run.elsewhere and not state.curtailed:
+                node.unfinished += 1
+                effects += [*take_up(state, run), CancelChild(run)]
                 continue
             if not run.ended:
                 effects += give_up(state, run, NodeStatus.CANCELLED, why_stopped(state), at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.base.ids import id_text
 from perdure.model.decide.effects import CancelChild, Effect
 from perdure.model.event import EventType
 from perdure.model.execution import ExecutionState, NodeRun
@@ -30,6 +31,8 @@ def end_run(
     run.finished_at = at
     state.changes.result = True
     state.touch(run)
+    if run.child is not None:
+        data = {**(data or {}), "child": id_text(run.child)}
     state.tell(_EVENT[status], at, run, data)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from perdure.model.decide.effects import Effect, StopAttempt
+from perdure.model.decide.effects import CancelChild, Effect, StopAttempt
 from perdure.model.decide.record import give_up, rouse
 from perdure.model.decide.vertex import follow, run_ended
 from perdure.model.decide.winding import DEADLINE, forgo, goes_on, limit, proceed, why_stopped
@@ -59,24 +59,32 @@ def _wind_down(state: ExecutionState, at: int) -> list[Effect]:
     effects = follow(state, ready, at)
     effects += _stop_runs(state, at)
     effects += proceed(state, at)
-    if state.busy() and not state.curtailed and _cleans(state):
+    if state.busy() and not state.curtailed and _needs_bound(state):
         effects += limit(state)
     return effects
 
 
 def _stop_runs(state: ExecutionState, at: int) -> list[Effect]:
-    """Attempts are stopped, waits end at once; what is about to begin is refused when it does."""
+    """Attempts are stopped, also those in units; other waits end at once; what is about to begin is refused when it does.
+
+    A unit is over when it says so, as an attempt is: nothing is called cancelled that may still run. Only once
+    nothing is cleaned up any more, or by force, its end is not waited for.
+    """
     effects: list[Effect] = [
         StopAttempt(run, state.curtailed) for run in state.running.values() if not goes_on(state, run)
     ]
     for run in [*state.waiting.values(), *state.stranded.values()]:
-        if not goes_on(state, run) and run.key not in state.beginning:
+        if goes_on(state, run) or run.key in state.beginning:
+            continue
+        if run.elsewhere and not state.curtailed:
+            effects.append(CancelChild(run))
+        else:
             effects += give_up(state, run, NodeStatus.CANCELLED, why_stopped(state), at)
             effects += run_ended(state, run, at)
     return effects
 
 
-def _cleans(state: ExecutionState) -> bool:
-    """Whether something of the cleanup was begun before the stop and goes on."""
+def _needs_bound(state: ExecutionState) -> bool:
+    """Whether something of the cleanup was begun before the stop and goes on, or units elsewhere are waited for."""
     under_way = (*state.running.values(), *state.waiting.values(), *state.beginning.values())
-    return any(goes_on(state, run) for run in under_way)
+    return any(run.elsewhere or goes_on(state, run) for run in under_way)

@@ -9,9 +9,10 @@ from perdure.model.decide.effects import Effect, EvaluateOutput, Prepare
 from perdure.model.decide.flight import depart
 from perdure.model.decide.record import end_run
 from perdure.model.decide.winding import proceed
-from perdure.model.definition import MAX_NODE_RUNS, RunIf
+from perdure.model.definition import MAX_NODE_RUNS, MAX_SPREAD, RunIf
 from perdure.model.execution import ExecutionState, Mode, NodeRun, NodeState
 from perdure.model.states import NodeStatus
+from perdure.model.unit import may_leave
 
 _BAD = frozenset({NodeStatus.FAILED, NodeStatus.TIMED_OUT, NodeStatus.CANCELLED, NodeStatus.ORPHANED})
 
@@ -62,7 +63,8 @@ def begin_items(state: ExecutionState, node: NodeState) -> list[Effect]:
         return []
     effects: list[Effect] = []
     spec, labels = node.spec, node.labels
-    room = MAX_NODE_RUNS if spec.parallel is None else spec.parallel - node.unfinished
+    at_once = MAX_SPREAD if may_leave(spec) else MAX_NODE_RUNS
+    room = (spec.parallel or at_once) - node.unfinished
     while room > 0:
         ordinal = next(node.unbegun, None)
         if ordinal is None:
@@ -109,6 +111,19 @@ def skip(state: ExecutionState, node: NodeState, at: int, *, blocked: bool, reas
     if 0 not in node.runs:
         run = node.runs[0] = NodeRun(node.spec.id, node.spec.type)
         end_run(state, run, NodeStatus.SKIPPED, at, data={"reason": reason})
+
+
+def without_items(state: ExecutionState, node: NodeState, at: int) -> list[NodeState]:
+    """A foreach over nothing is complete. One run, which never began an attempt, tells so whoever takes it over."""
+    node.items = 0
+    run = node.runs[0] = NodeRun(node.spec.id, node.spec.type)
+    end_run(state, run, NodeStatus.COMPLETED, at, data={"items": 0})
+    return _empty(state, node)
+
+
+def _empty(state: ExecutionState, node: NodeState) -> list[NodeState]:
+    node.outcome, node.output = NodeStatus.COMPLETED, []
+    return release(state, node)
 
 
 def note_failure(state: ExecutionState, node: NodeState, run: NodeRun) -> None:
@@ -161,6 +176,9 @@ def _begin_vertex(state: ExecutionState, node: NodeState, ready: deque[NodeState
     if first is not None and first.status is NodeStatus.SKIPPED:
         node.outcome = NodeStatus.SKIPPED
         ready.extend(release(state, node))
+        return []
+    if first is not None and first.itemless:
+        ready.extend(_empty(state, node))
         return []
     effects = [depart(state, run) for run in node.runs.values() if state.stranded.pop(run.key, None) is not None]
     if node.repeated:

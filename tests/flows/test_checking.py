@@ -1,0 +1,59 @@
+"""A document is judged without being stored: what is wrong with it, and what its node types warn of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.errors import Problem
+from perdure.flows.checking import check_document
+from tests.flows.kinds import KINDS, Kind
+
+
+class Wary(Kind):
+    """Warns of every text with `odd` in it."""
+
+    def warn(self, config: Any) -> list[Problem]:
+        text = str(config["call"] if isinstance(config, dict) else config)
+        pointer = "/call" if isinstance(config, dict) else ""
+        return [Problem("odd", f"{text} is odd", pointer)] if "odd" in text else []
+
+
+TYPES = {**KINDS, "wary": Wary("wary", {})}
+TEXT = """\
+id: a/b
+nodes:
+  z: {wary: odd-first}
+  fine: {wary: even}
+  a: {wary: {call: odd-second}, compensate: {wary: odd-third}}
+"""
+
+
+def check(text: str, media_type: str = "application/yaml") -> Any:
+    return check_document(text, media_type=media_type, node_types=TYPES)
+
+
+def test_warnings_have_their_places_and_refuse_nothing() -> None:
+    checked = check(TEXT)
+    assert checked.program.flow.id == "a/b"
+    assert checked.problems == ()
+    assert [(one.detail, one.pointer, one.line, one.column) for one in checked.warnings] == [
+        ("odd-first is odd", "/nodes/z/wary", 3, 13),
+        ("odd-second is odd", "/nodes/a/wary/call", 5, 20),
+        ("odd-third is odd", "/nodes/a/compensate/wary", 5, 52),
+    ]
+
+
+def test_a_document_without_anything_to_warn_of_has_no_warnings() -> None:
+    assert check(TEXT.replace("odd", "even")).warnings == ()
+
+
+def test_what_is_refused_is_not_warned_of() -> None:
+    checked = check(TEXT + "tiemout: 3\n")
+    assert checked.program is None
+    assert [problem.code for problem in checked.problems] == ["unknown_field"]
+    assert checked.warnings == ()
+
+
+def test_a_document_beyond_the_limit_is_a_problem_like_others() -> None:
+    [problem] = check("nodes: " + "x" * 1024 * 1024).problems
+    assert problem.code == "limit_exceeded"
