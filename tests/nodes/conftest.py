@@ -27,6 +27,7 @@ class RecordingSink:
         self.logs: list[tuple[str, str, str | None]] = []
         self.artifacts: list[dict[str, Any]] = []
         self.told: list[tuple[float | None, str | None]] = []
+        self.is_placed = True
         self.gate = asyncio.Event()
         self.gate.set()
         self.changed = asyncio.Event()
@@ -35,6 +36,19 @@ class RecordingSink:
     def log(self, level: str, message: str, *, stream: str | None = None, at: int | None = None) -> None:
         self.logs.append((level, message, stream))
         self.changed.set()
+
+    def waiting(self) -> None:
+        self.is_placed = False
+        self.changed.set()
+
+    def placed(self) -> None:
+        self.is_placed = True
+
+    async def waits(self) -> None:
+        """Returns when the attempt waits for a place."""
+        while self.is_placed:
+            self.changed.clear()
+            await self.changed.wait()
 
     async def ready(self) -> None:
         await self.gate.wait()

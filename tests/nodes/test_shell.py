@@ -46,6 +46,28 @@ async def test_env_reaches_the_command_as_variables_and_is_no_code(nodes: Nodes)
     assert not (nodes.folder / "hacked").exists()
 
 
+async def test_a_variable_that_is_too_large_is_named_with_the_way_out(nodes: Nodes) -> None:
+    failure = await nodes.failure("shell", "true", env={"SMALL": "x", "REPORT": "x" * 200_000})
+    assert (failure.code, failure.retryable) == ("limit_exceeded", False)
+    assert "REPORT" in failure.message
+    assert "`with`" in failure.message
+    assert failure.details == {"size_bytes": 200_008, "limit_bytes": 131_072}
+    largest = "x" * (131_072 - len("REPORT=") - 1)
+    assert (await nodes.run("shell", 'printf %s "$REPORT" | wc -c', env={"REPORT": largest}))["json"] == len(largest)
+
+
+async def test_variables_that_are_too_large_together_are_refused_by_their_sum(nodes: Nodes) -> None:
+    failure = await nodes.failure("shell", "true", env={f"PART_{number}": "x" * 100_000 for number in range(70)})
+    assert failure.code == "limit_exceeded"
+    assert failure.details["size_bytes"] > 7_000_000 > failure.details["limit_bytes"]
+
+
+async def test_a_command_that_is_too_long_is_sent_into_a_file(nodes: Nodes) -> None:
+    failure = await nodes.failure("shell", f"true # {'x' * 200_000}")
+    assert failure.code == "limit_exceeded"
+    assert "script" in failure.message
+
+
 async def test_the_environment_is_clean(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVER", "x")
     monkeypatch.setenv("PERDURE_TOKEN", "x")
@@ -117,12 +139,6 @@ async def test_what_cannot_be_started_is_a_failure(nodes: Nodes, config: dict[st
     assert failure.code == "process_not_started"
     assert part in failure.message
     assert not failure.retryable
-
-
-async def test_too_long_an_environment_is_a_failure(nodes: Nodes) -> None:
-    failure = await nodes.failure("shell", "true", env={"LONG": "x" * 300_000})
-    assert failure.code == "process_not_started"
-    assert "too long" in failure.message
 
 
 async def test_descriptors_that_run_out_fail_the_node_and_are_not_lost(nodes: Nodes) -> None:

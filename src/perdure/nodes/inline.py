@@ -7,6 +7,7 @@ simply not driven any further once the grace is over.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any
@@ -46,7 +47,9 @@ def drive(coroutine: Coroutine[Any, Any, Any], attempt: LocalAttempt) -> Generat
                 raise NodeFailed(failure_of(error)) from None
             # A timeout or task group of the coroutine itself cancels the task too, and takes it back.
             if task.cancelling() > before:
-                guard = guard or _Guard(task)
+                if guard is None:
+                    guard = _Guard(task)
+                    attempt.stopping_since = asyncio.get_running_loop().time()
                 guard.allow(attempt.grace_us)
             elif guard is not None:
                 guard.dismiss()
@@ -92,15 +95,13 @@ class _Guard:
         self._task.cancel()
 
 
-_abandoned: list[Coroutine[Any, Any, Any]] = []
-"""Coroutines that refuse to be closed: let go, the garbage collector would run them once more."""
-
-
 def _abandon(coroutine: Coroutine[Any, Any, Any]) -> None:
     try:
         coroutine.close()
     except BaseException:
-        _abandoned.append(coroutine)
+        # One that refuses to be closed would be run once more when it is freed, at the latest by the interpreter's end,
+        # which it could keep from ending: nobody ever gives this reference back.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
         raise NodeOrphaned(
             Failure(
                 code="orphaned",

@@ -7,6 +7,7 @@ instance or a class without arguments). *Attempt* types do work in `run`; *contr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, Protocol, runtime_checkable
 
 import msgspec
@@ -23,8 +24,20 @@ class NodeFailed(Exception):
         self.failure = failure
 
 
+def _for_good() -> bool:
+    return True
+
+
 class NodeOrphaned(NodeFailed):
-    """The attempt's work could not be stopped (a thread, a coroutine that refuses); it may still be running."""
+    """The attempt's work could not be stopped (a thread, a coroutine that refuses); it may still be running.
+
+    `lives` tells whether it still is in this process, which is renewed if that lasts; None: it is a process of
+    its own, so that renewing this one would not help.
+    """
+
+    def __init__(self, failure: Failure, *, lives: Callable[[], bool] | None = _for_good) -> None:
+        super().__init__(failure)
+        self.lives = lives
 
 
 class NodeCrashed(NodeFailed):
@@ -36,6 +49,14 @@ class Sink(Protocol):
 
     def log(self, level: str, message: str, *, stream: str | None = None, at: int | None = None) -> None:
         """One line. `level` is debug, info, warning or error; `stream` is stdout or stderr for captured output."""
+        ...
+
+    def waiting(self) -> None:
+        """The attempt waits for a place (a process, a slot): the node's timeout stands still."""
+        ...
+
+    def placed(self) -> None:
+        """It has its place: the node's timeout begins now. Types that wait for nothing need not say so."""
         ...
 
     async def ready(self) -> None:
@@ -79,7 +100,8 @@ class Call(msgspec.Struct, kw_only=True):
 @runtime_checkable
 class NodeType(Protocol):
     """A type may also have `check(config) -> list[Problem]`: what its schema cannot say about a configuration
-    as it is written (with its `${…}`); pointers are relative to the configuration."""
+    as it is written (with its `${…}`), and `warn(config) -> list[Problem]`: what may go wrong with it here, which
+    refuses nothing. Neither runs anything of the user's; pointers are relative to the configuration."""
 
     name: ClassVar[str]
     """The key under which it is written in a flow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from perdure.artifacts.local import LocalStorage
@@ -52,6 +53,10 @@ class LocalAttempt:
         self._streams: dict[str, LineSplitter] = {}
         self._pace = YieldPace()
         self.unheard_lines = 0
+        self.threads: set[Future[Any]] = set()
+        """What its code runs in threads of the loop's executor, as long as that lasts."""
+        self.stopping_since: float | None = None
+        """When its code was told to end, by the loop's clock."""
 
     @property
     def context(self) -> Context:
@@ -68,6 +73,10 @@ class LocalAttempt:
     def must_wait(self) -> bool:
         """Whether so much was logged that the sink is to be asked before the code goes on."""
         return self.unheard_lines >= _LINES_UNTIL_WAIT
+
+    def waits_for(self, future: Future[Any]) -> None:
+        self.threads.add(future)
+        future.add_done_callback(self.threads.discard)
 
     async def ready(self) -> None:
         self.unheard_lines = 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
 
 from perdure.base.codec import Json, decode
-from perdure.errors import ControlFlow
+from perdure.errors import ControlFlow, Problem
 from perdure.model.definition import Isolation
 from perdure.nodes.authoring import CURRENT
 from perdure.nodes.inline import drive
@@ -20,9 +21,11 @@ from perdure.nodes.local_attempt import LocalAttempt, context_of
 from perdure.nodes.modules import Kind, file_of, has_changed, kind_of, load_function, loaded_sources
 from perdure.nodes.output import Yielded, as_json, failure_of
 from perdure.nodes.runtime import NodeRuntime
-from perdure.nodes.threads import run_in_thread
+from perdure.nodes.targets import doubt
+from perdure.nodes.threads import end_threads, run_in_thread
 
 _TARGET = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+_IS_TARGET = re.compile(_TARGET).fullmatch
 _FULL_CHECK_S = 0.5
 
 
@@ -71,6 +74,15 @@ class PythonNode:
         self._looking: dict[tuple[str, bool], asyncio.Task[Known]] = {}
         self._full_check_at = 0.0
 
+    def warn(self, config: Json) -> list[Problem]:
+        """A function that is not there, as far as files tell: nothing is imported."""
+        target = config.get("call") if isinstance(config, dict) else config
+        if not isinstance(target, str) or not _IS_TARGET(target):
+            return []
+        detail = doubt(target, self._runtime.flow_folders)
+        pointer = "/call" if isinstance(config, dict) else ""
+        return [] if detail is None else [Problem("function_not_found", detail, pointer)]
+
     async def run(self, call: Call) -> Json:
         config = call.config
         target: str = config if isinstance(config, str) else config["call"]
@@ -80,7 +92,9 @@ class PythonNode:
         if isolation is None or isolation is Isolation.PROCESS:
             known = self._in_pool.get(target)
             if known is None or self._is_stale(known):
+                call.sink.waiting()
                 known = await self._look_up(target, in_engine=False)
+                call.sink.placed()
             if isolation is Isolation.PROCESS or not known.kind.is_async:
                 return await self._run_in_pool(call, target)
         known = self._in_engine.get(target)
@@ -110,7 +124,10 @@ class PythonNode:
                 coroutine = result if inspect.iscoroutine(result) else _await(result)
                 result = await drive(coroutine, attempt)
             return as_json(result)
-        except (asyncio.CancelledError, GeneratorExit, ControlFlow, NodeFailed):
+        except asyncio.CancelledError:
+            await end_threads(attempt)
+            raise
+        except (GeneratorExit, ControlFlow, NodeFailed):
             raise
         except BaseException as error:
             raise NodeFailed(failure_of(error)) from None
@@ -121,7 +138,7 @@ class PythonNode:
     async def _run_in_thread(self, call: Call, known: Known) -> Json:
         function = known.function
         assert function is not None
-        async with self._runtime.thread_slots:
+        async with self._runtime.thread_slots.place(call.sink):
             attempt = LocalAttempt(call, self._runtime.storage)
             token = CURRENT.set(attempt)
             try:

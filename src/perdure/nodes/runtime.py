@@ -28,7 +28,7 @@ def default_pool_size() -> int:
 
 
 class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`home` is perdure's folder on this machine; its artifacts are in `<home>/artifacts`.
+    """`home` is perdure's folder on this machine; artifacts are in `<home>/artifacts` unless `artifacts` names a folder.
 
     `allow_private_hosts` names hosts (`name`, `name:port`, an address or a network like
     `10.0.0.0/8`) that http nodes may reach although their addresses are private. `pass_env` names
@@ -37,8 +37,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     home: str
+    artifacts: str | None = None
     flow_folders: tuple[str, ...] = ()
     pool_size: int = msgspec.field(default_factory=default_pool_size)
+    quarantine_size: int | None = None
+    """Places for quarantined attempts besides the pool's; None means as many as the pool has."""
     pool_warm: int = 1
     """Pool processes that are started at once, before there is work."""
     shell_processes: int = 32
@@ -55,7 +58,8 @@ class NodeRuntime:
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
         self.flow_folders = [str(Path(folder).resolve()) for folder in settings.flow_folders]
-        self.storage = LocalStorage(Path(settings.home).resolve() / "artifacts")
+        self._home = Path(settings.home).resolve()
+        self.storage = LocalStorage(settings.artifacts or self._home / "artifacts")
         self.generation = 0
         """Rises when the code in the flow folders has changed."""
         self._finder = FlowFolderFinder(self.flow_folders)
@@ -74,9 +78,14 @@ class NodeRuntime:
         """Start the supervisor, and in the background the first pool processes. Raises SpawnFailed, OSError."""
         self.shell_slots = Slots(self.settings.shell_processes)
         self.thread_slots = Slots(self.settings.threads)
-        self._scratch = await asyncio.to_thread(_make_scratch, self.storage.root.parent)
+        self._scratch = await asyncio.to_thread(_make_scratch, self._home)
         self._supervision = Supervision()
-        self._pool = Pool(self._supervision, size=self.settings.pool_size, setup=self._setup)
+        self._pool = Pool(
+            self._supervision,
+            size=self.settings.pool_size,
+            quarantine_size=self.settings.quarantine_size or self.settings.pool_size,
+            setup=self._setup,
+        )
         await self._supervision.start()
         self._finder.install()
         self._capture = Capture()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import msgspec
 from perdure.base.codec import Json, decode, encode
 from perdure.errors import Problem
 from perdure.model.failure import Failure
+from perdure.nodes.command_size import too_large_failure
 from perdure.nodes.interface import Call, NodeFailed, NodeOrphaned
 from perdure.nodes.isolation.pipes import PipeLines, close_all, open_pipes
 from perdure.nodes.isolation.pool import died_failure, spawn_failure, unkillable_failure
@@ -91,7 +93,7 @@ class ShellNode:
 
     async def run(self, call: Call) -> Json:
         config = call.config if isinstance(call.config, dict) else {"run": call.config}
-        async with self._runtime.shell_slots:
+        async with self._runtime.shell_slots.place(call.sink):
             try:
                 folder = await asyncio.to_thread(self._runtime.scratch_folder)
             except OSError as error:
@@ -156,6 +158,8 @@ class Running:
             finally:
                 os.close(stdin)
         except (SpawnFailed, OSError) as error:
+            if isinstance(error, SpawnFailed) and error.errno == errno.E2BIG:
+                raise NodeFailed(too_large_failure(argv, env)) from None
             raise NodeFailed(spawn_failure(error, "the command")) from None
         return cls(call, child, out, err)
 
@@ -171,7 +175,7 @@ class Running:
         if ended is None:
             for pipe in self._pipes:
                 pipe.close()
-            raise NodeOrphaned(unkillable_failure(self._child.unkillable))
+            raise NodeOrphaned(unkillable_failure(self._child.unkillable), lives=None)
         await self._finish()
 
     def hurry(self, grace_us: int) -> None:

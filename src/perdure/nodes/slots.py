@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import AsyncIterator
+
+from perdure.nodes.interface import Sink
 
 
 class Slots:
@@ -20,6 +24,14 @@ class Slots:
         """Takes effect at once when it grows, as slots are given back when it shrinks."""
         self.limit = limit
         self._hand_on()
+
+    @contextlib.asynccontextmanager
+    async def place(self, sink: Sink) -> AsyncIterator[None]:
+        """A slot for an attempt, whose timeout begins once it has it."""
+        sink.waiting()
+        async with self:
+            sink.placed()
+            yield
 
     async def __aenter__(self) -> None:
         if self.used < self.limit and not self._waiting:

@@ -24,13 +24,17 @@ class Pool:
     Args:
         supervision: starts the processes.
         size: how many attempts may run at a time.
+        quarantine_size: how many quarantined ones may run beside them.
         setup: gives what a new process is told first.
     """
 
-    def __init__(self, supervision: Supervision, *, size: int, setup: Callable[[], wire.Setup]) -> None:
+    def __init__(
+        self, supervision: Supervision, *, size: int, quarantine_size: int, setup: Callable[[], wire.Setup]
+    ) -> None:
         self._supervision = supervision
         self._setup = setup
         self._slots = Slots(size)
+        self._quarantine = Slots(quarantine_size)
         self._idle: list[PoolProcess] = []
         self._inspecting = asyncio.Lock()
         self._generation = 0
@@ -69,6 +73,11 @@ class Pool:
             "idle": len(self._idle),
             "waiting": self._slots.waiting,
             "died": self._died,
+            "quarantine": {
+                "size": self._quarantine.limit,
+                "busy": self._quarantine.used,
+                "waiting": self._quarantine.waiting,
+            },
         }
 
     async def inspect(self, target: str) -> wire.Inspected:
@@ -93,19 +102,22 @@ class Pool:
     async def run(self, task: wire.Run, call: Call) -> Json:
         """The output of one attempt.
 
-        In quarantine it runs in a fresh process, which is not used again. Raises NodeFailed,
-        NodeCrashed (the quarantined process died), NodeOrphaned.
+        In quarantine it has a place apart and a fresh process, which is not used again. Raises
+        NodeFailed, NodeCrashed (the quarantined process died), NodeOrphaned.
         """
-        async with self._slots:
+        call.sink.waiting()
+        async with self._quarantine if call.quarantine else self._slots:
             process = await (self._spawn() if call.quarantine else self._take())
             try:
+                await process.is_ready()
+                call.sink.placed()
                 end = await process.run(task, call)
             except ProcessDied as died:
                 self._died += 1
                 failed = NodeCrashed if call.quarantine else NodeFailed
                 raise failed(died_failure(died.ended, "in the middle of the attempt")) from None
             except Unkillable as unkillable:
-                raise NodeOrphaned(unkillable_failure(unkillable.pids)) from None
+                raise NodeOrphaned(unkillable_failure(unkillable.pids), lives=None) from None
             finally:
                 process.is_reusable = process.is_reusable and not call.quarantine
                 self._give_back(process)

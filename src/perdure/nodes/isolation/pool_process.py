@@ -86,7 +86,8 @@ class PoolProcess:
 
     async def is_ready(self) -> bool:
         """Returns when it is up, or has died."""
-        await asyncio.wait({self._line.up})
+        if not self._line.up.done():
+            await asyncio.wait({self._line.up})
         return self.is_alive
 
     async def inspect(self, target: str) -> wire.Inspected | wire.Failed:
