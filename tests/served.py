@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-READY = re.compile(r"ready at (http://\S+)")
+READY = re.compile(r'"url": ?"([^"]+)".*"event": ?"ready"')
 PATIENCE_S = 30
 
 
@@ -39,10 +39,12 @@ def clean_environ(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, port: int = 0, environ: dict[str, str] | None = None) -> Iterator[Served]:
-    """`perdure serve` in `folder`, with its store in `folder/.perdure`; gone when this ends."""
+def serving(
+    folder: Path, *options: str, port: int = 0, environ: dict[str, str] | None = None, command: str = "serve"
+) -> Iterator[Served]:
+    """`perdure serve` (or `worker`) in `folder`, with its store in `folder/.perdure`; gone when this ends."""
     process = subprocess.Popen(
-        perdure("serve", "--port", str(port), *options),
+        perdure(command, "--port", str(port), *options),
         cwd=folder,
         env=clean_environ(folder) | (environ or {}),
         stderr=subprocess.PIPE,

@@ -9,7 +9,6 @@ import ipaddress
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 import time
@@ -29,23 +28,30 @@ from perdure.api.frames import Frames
 from perdure.api.listener import Listener
 from perdure.api.metrics import Family, Metrics, Sample, histogram
 from perdure.api.openapi import openapi_bytes
-from perdure.api.routes import ROUTES
+from perdure.api.routes import HEALTH_ROUTES, ROUTES
 from perdure.api.services import About, Services
 from perdure.api.streaming import Streams
 from perdure.auth.authority import Authority
-from perdure.base.clock import Clock, SystemClock
+from perdure.base.clock import SECOND, Clock, SystemClock
+from perdure.ending import ending_surely
 from perdure.engine.engine import Engine
 from perdure.engine.secrets import read_secrets
-from perdure.errors import AddressUnavailable, InsecureAddress, StoreError
-from perdure.settings import ServerSettings
+from perdure.errors import AddressUnavailable, InsecureAddress, InvalidSettings, StoreError
+from perdure.nodes.attempt_threads import AttemptThreads
+from perdure.process import Command, Handover, StopSignals, taken_over
+from perdure.recycler import Recycler
+from perdure.settings import DEFAULT_PORT, ServerSettings
 from perdure.store.interface import BatchOutcome, Store
+from perdure.store.postgres.examining import Examination, examine_database
 from perdure.store.recorder import COMMIT_BUCKETS_S, Recorder, RecorderStats
 from perdure.store.sqlite.connection import integrity_problems, refuse_unsafe_library, sqlite_version
-from perdure.store.sqlite.store import SqliteStore
+from perdure.stores import OpenStore, opened_store
 
 __all__ = [
+    "Examination",
     "Server",
     "ServerSettings",
+    "examine_database",
     "integrity_problems",
     "local_engine",
     "local_store",
@@ -54,8 +60,15 @@ __all__ = [
     "sqlite_version",
 ]
 
+STOP_S = 30.0
+"""Seconds in which a server has to be gone, besides the drain time and the grace."""
 HURRY_S = 10.0
 """Seconds in which a server that was told twice to stop has to be gone."""
+
+_WORKER_ALONE = (
+    "the store {store} belongs to one process, which is its server and its worker: a worker beside it needs a store "
+    "that processes share; give --store postgresql://… to all of them"
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -63,14 +76,24 @@ _log = structlog.get_logger(__name__)
 class Server:
     """A whole perdure in this process: `async with Server(settings) as server: server.url`."""
 
-    def __init__(self, settings: ServerSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        clock: Clock | None = None,
+        handover: Handover | None = None,
+        is_worker: bool = False,
+    ) -> None:
+        """`is_worker`: without the API; it tells of its own health alone, and that where a port is given."""
         self.settings = settings
+        self.is_worker = is_worker
+        self._handover = handover
         self.clock: Clock = clock or SystemClock()
         self.url = ""
         self.engine: Engine
         self.services: Services
-        self._store: SqliteStore
-        self._listener: Listener
+        self._opened: OpenStore
+        self._listener: Listener | None = None
         self._metrics = Metrics()
         self._undo = contextlib.AsyncExitStack()
         self._stopping: asyncio.Task[None] | None = None
@@ -109,6 +132,18 @@ class Server:
         await self._stop_engine(drain=drain)
         await self._undo.aclose()
 
+    def leave_to_successor(self) -> Handover:
+        """Keep the address beyond `stop`, for what takes this process's place; callers wait meanwhile."""
+        before = self._handover
+        return Handover(
+            pid=os.getpid(),
+            times=1 if before is None else before.times + 1,
+            at=self.clock.monotonic(),
+            host=self.settings.host,
+            port=self._port,
+            listening=None if self._listener is None else self._listener.duplicate(),
+        )
+
     async def _stop_engine(self, *, drain: bool) -> None:
         try:
             await self.engine.stop(drain=drain)
@@ -119,19 +154,24 @@ class Server:
     async def _start(self) -> None:
         settings = self.settings
         loopback = _is_loopback(settings.host)
-        self._store = await asyncio.to_thread(SqliteStore, settings.store_path())
-        self._undo.push_async_callback(self._store.close)
-        authority = Authority(self._store.tokens, self.clock)
-        if not loopback and await authority.is_open():
+        if self.is_worker and settings.shared_store() is None:
+            raise InvalidSettings(_WORKER_ALONE.format(store=settings.store_shown()))
+        opening = opened_store(settings, waits=None if self._handover is None else self.clock)
+        self._opened = await self._undo.enter_async_context(opening)
+        authority = Authority(self._opened.store.tokens, self.clock)
+        listens = not self.is_worker or settings.port is not None
+        if listens and not loopback and await authority.is_open():
             raise InsecureAddress(
                 f"{settings.host} can be reached from other machines and no token was made yet: make one with "
                 "`perdure token create`, or listen on 127.0.0.1"
             )
-        self._listener = self._bound()
-        self._undo.push_async_callback(self._listener.close)
+        if listens:
+            self._listener = self._bound()
+            self._undo.push_async_callback(self._listener.close)
         self.engine = self._engine()
         self.services = self._services(authority, About(
             url=self.url, loopback=loopback, started_at=self.clock.now(),
+            recycles=0 if self._handover is None else self._handover.times,
         ))  # fmt: skip
         self._undo.push_async_callback(self.services.streams.close)
         try:
@@ -139,18 +179,24 @@ class Server:
         except BaseException:
             await self.engine.stop(drain=False)
             raise
-        await self._listener.start(Api(ROUTES, self.services))
-        self._store.set_url(self.url)
-        self._undo.callback(self._store.set_url, None)
+        if self._listener is not None:
+            await self._listener.start(Api(HEALTH_ROUTES if self.is_worker else ROUTES, self.services))
+            self._opened.set_url(self.url)
+            self._undo.callback(self._opened.set_url, None)
+
+    @property
+    def _port(self) -> int:
+        return DEFAULT_PORT if self.settings.port is None else self.settings.port
 
     def _bound(self) -> Listener:
         """The address is taken before anything is recovered, so that a busy port costs nothing."""
         settings = self.settings
-        listener = Listener(host=settings.host, port=settings.port)
+        listener = Listener(host=settings.host, port=self._port)
+        adopted = None if self._handover is None else self._handover.adopt(settings.host, self._port)
         try:
-            listener.bind()
+            listener.bind(adopted)
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
+            where = f"{settings.host}:{self._port}"
             raise AddressUnavailable(f"cannot listen on {where}: {error.strerror or error}") from None
         self.url = _url(settings.host, listener.port)
         return listener
@@ -161,12 +207,15 @@ class Server:
             engine.on_batch(outcome)
 
         settings = self.settings.engine_settings()
+        if self.is_worker:
+            settings = msgspec.structs.replace(settings, works=True, puts_flows=False)
         engine = Engine(
-            store=self._store,
-            recorder=Recorder(self._store, listener=listen),
+            store=self._opened.store,
+            recorder=Recorder(self._opened.store, listener=listen),
             clock=self.clock,
             settings=settings,
             secrets=read_secrets(os.environ),
+            artifacts=self._opened.artifacts,
         )
         return engine
 
@@ -175,12 +224,12 @@ class Server:
         metrics.sources.append(lambda: _commit_families(self.engine.recorder.stats))
         return Services(
             engine=self.engine,
-            files=self.engine.runtime.storage,
+            files=self.engine.artifacts,
             authority=authority,
             streams=Streams(
                 authority=authority, clock=self.clock, metrics=metrics, limits=self.settings.stream_limits()
             ),
-            feed=Feed(self._store, self.engine.hub),
+            feed=Feed(self._opened.store, self.engine.hub),
             frames=Frames(),
             metrics=metrics,
             clock=self.clock,
@@ -191,16 +240,13 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def local_store(settings: ServerSettings) -> AsyncIterator[tuple[Store, Recorder]]:
-    """The store on this machine without an engine (`perdure token`). Raises StoreLocked and the like."""
-    store = await asyncio.to_thread(SqliteStore, settings.store_path())
-    try:
-        recorder = Recorder(store)
+    """The store without an engine (`perdure token`). Raises StoreLocked and the like."""
+    async with opened_store(settings) as opened:
+        recorder = Recorder(opened.store)
         try:
-            yield store, recorder
+            yield opened.store, recorder
         finally:
             await recorder.close()
-    finally:
-        await store.close()
 
 
 @contextlib.asynccontextmanager
@@ -213,15 +259,15 @@ async def local_engine(settings: ServerSettings, *, module_folders: Sequence[Pat
     def listen(outcome: BatchOutcome) -> None:
         engine.on_batch(outcome)
 
-    store = await asyncio.to_thread(SqliteStore, settings.store_path())
-    try:
-        chosen = msgspec.structs.replace(settings.engine_settings(), claim=False)
+    async with opened_store(settings) as opened:
+        chosen = msgspec.structs.replace(settings.engine_settings(), claim=False, works=True)
         engine = Engine(
-            store=store,
-            recorder=Recorder(store, listener=listen),
+            store=opened.store,
+            recorder=Recorder(opened.store, listener=listen),
             clock=SystemClock(),
             settings=chosen,
             secrets=read_secrets(os.environ),
+            artifacts=opened.artifacts,
         )
         await engine.start()
         try:
@@ -229,8 +275,6 @@ async def local_engine(settings: ServerSettings, *, module_folders: Sequence[Pat
             yield engine
         finally:
             await engine.stop()
-    finally:
-        await store.close()
 
 
 def _commit_families(stats: RecorderStats) -> list[Family]:
@@ -250,18 +294,28 @@ def _commit_families(stats: RecorderStats) -> list[Family]:
     ]
 
 
-def serve(settings: ServerSettings) -> int:
-    """Run a server until SIGTERM or SIGINT; the exit code. A second signal hurries, a third one ends at once."""
+def serve(settings: ServerSettings, *, is_worker: bool = False) -> int:
+    """Run a server, or a worker without an API, until SIGTERM or SIGINT; the exit code. A second signal hurries, a third one ends at once.
+
+    When work that cannot be stopped stays, the process drains and runs its command anew (`Recycler`).
+    """
     began = time.monotonic()
+    handover = taken_over(os.environ)
+    command = Command.of_this_process()
     configure_logging(settings)
     _allow_many_connections()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, began))
+    with ending_surely() as ending, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_serve(settings, began, command, handover, is_worker=is_worker))
+        ending(code)
+        return code
 
 
-async def _serve(settings: ServerSettings, began: float) -> int:
-    signals = _Signals()
-    server = Server(settings)
+async def _serve(
+    settings: ServerSettings, began: float, command: Command, handover: Handover | None, *, is_worker: bool
+) -> int:
+    asyncio.get_running_loop().set_default_executor(AttemptThreads())
+    signals = StopSignals()
+    server = Server(settings, handover=handover, is_worker=is_worker)
     starting = asyncio.ensure_future(server.start())
     await signals.wait_beside(starting)
     if not starting.done():
@@ -271,14 +325,23 @@ async def _serve(settings: ServerSettings, began: float) -> int:
     await starting
     _spare_the_collector()
     await _tell_ready(server, time.monotonic() - began)
-    await signals.wait()
+    successor = await _due_or_told(server, signals, None if handover is None else handover.at)
     _log.info("draining", drain_s=settings.drain / 1e6)
     stopping = asyncio.ensure_future(server.stop())
-    await signals.wait_beside(stopping)
+    within_s = (settings.drain + settings.grace) / SECOND + STOP_S
+    await signals.wait_beside(stopping, within_s=within_s)
+    if successor is not None:
+        if not signals.count and await signals.released():
+            _tell_how_it_stopped(stopping)
+            command.replace_process(successor)
+        signals.take()
+        if successor.listening is not None:
+            os.close(successor.listening)
+        await signals.wait_beside(stopping, within_s=within_s)
     if stopping.done():
         await stopping
         return 0
-    _log.warning("told again to stop: not waiting for running attempts")
+    _log.warning("not waiting for running attempts: told again to stop, or they take too long")
     try:
         async with asyncio.timeout(HURRY_S):
             await server.stop(drain=False)
@@ -288,6 +351,33 @@ async def _serve(settings: ServerSettings, began: float) -> int:
     return 0
 
 
+def _tell_how_it_stopped(stopping: asyncio.Future[None]) -> None:
+    """A stop that hangs or fails does not keep the process from being replaced: to the next it looks like a crash."""
+    if not stopping.done():
+        _log.error("the server would not stop in time; what it still ran is recovered at the next start")
+    elif (error := stopping.exception()) is not None:
+        _log.error("the server did not stop well; what it still ran is recovered at the next start", exc_info=error)
+
+
+async def _due_or_told(server: Server, signals: StopSignals, last_at: int | None) -> Handover | None:
+    """Until a signal comes (None), or the process is to be replaced (with what the next one is left)."""
+    settings = server.settings
+    recycler = Recycler(
+        server.engine.orphans, server.clock, after=settings.recycle_after, pause=settings.recycle_pause, last_at=last_at
+    )
+    due = asyncio.ensure_future(recycler.due())
+    await signals.wait_beside(due)
+    if not due.done():
+        due.cancel()
+        return None
+    living = due.result()
+    _log.warning(
+        "this process replaces itself: work that could not be stopped lives on in it",
+        living=len(living), execution=living[0].execution, node=living[0].node,
+    )  # fmt: skip
+    return server.leave_to_successor()
+
+
 def _spare_the_collector() -> None:
     """What was loaded at start stays; and executions' objects are mostly freed without the collector's help."""
     gc.collect()
@@ -295,41 +385,22 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-class _Signals:
-    """SIGTERM and SIGINT, one after the other."""
-
-    def __init__(self) -> None:
-        self._came = asyncio.Event()
-        self._count = 0
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._take)
-
-    async def wait(self) -> None:
-        """Until the next one."""
-        await self._came.wait()
-        self._came.clear()
-
-    async def wait_beside(self, work: asyncio.Future[None]) -> None:
-        """Until the next one or the end of the work, whichever is first."""
-        waiting = asyncio.ensure_future(self.wait())
-        await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-
-    def _take(self) -> None:
-        self._count += 1
-        if self._count > 2:
-            os._exit(130)
-        self._came.set()
-
-
 async def _tell_ready(server: Server, seconds: float) -> None:
+    if server.is_worker:
+        _tell_ready_to_work(server, seconds)
+        return
     flows = await server.engine.store.flows.list("default", limit=1_000)
     is_open = await server.services.authority.is_open()
     access = "open to this machine: no token was made yet" if is_open else "tokens needed"
+    if not _logs_are_for_people(server.settings):
+        _log.info(
+            "ready", version=version("perdure"), url=server.url, after_s=round(seconds, 3),
+            store=server.settings.store_shown(), flows=len(flows), access=access,
+        )  # fmt: skip
+        return
     sys.stderr.write(
         f"perdure {version('perdure')} ready at {server.url} after {seconds:.2f} s\n"
-        f"  store  {server.settings.store_path()}\n"
+        f"  store  {server.settings.store_shown()}\n"
         f"  flows  {len(flows)}{'+' if len(flows) == 1_000 else ''}\n"
         f"  access {access}\n"
         f"  docs   {server.url}/docs\n"
@@ -337,28 +408,73 @@ async def _tell_ready(server: Server, seconds: float) -> None:
     sys.stderr.flush()
 
 
+def _tell_ready_to_work(server: Server, seconds: float) -> None:
+    settings, worker = server.settings, server.engine.worker
+    queues = "all" if worker.queues is None else ", ".join(worker.queues)
+    if not _logs_are_for_people(settings):
+        _log.info(
+            "ready", version=version("perdure"), url=server.url or None, worker=worker.id, name=worker.name,
+            after_s=round(seconds, 3),
+            store=settings.store_shown(), queues=queues, slots=worker.slots, tags=list(worker.tags),
+        )  # fmt: skip
+        return
+    sys.stderr.write(
+        f"perdure {version('perdure')} ready to work after {seconds:.2f} s\n"
+        f"  store  {settings.store_shown()}\n"
+        f"  worker {worker.name}\n"
+        f"  queues {queues}\n"
+        f"  slots  {worker.slots}\n" + (f"  health {server.url}/health/ready\n" if server.url else "")
+    )
+    sys.stderr.flush()
+
+
+# Without the frames' variables: these hold tokens and inputs, and take seconds to print where they are large.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+
+
 def configure_logging(settings: ServerSettings) -> None:
     """Logs on stderr: for people on a terminal, one JSON object a line elsewhere."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    is_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    is_console = _logs_are_for_people(settings)
+    stamps = structlog.processors.TimeStamper(fmt="iso", utc=True)
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        if is_console
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if is_console else [structlog.processors.dict_tracebacks]),
+            stamps,
+            *([] if is_console else [_TRACEBACKS]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stderr, level=max(level, logging.WARNING))
+    handler = logging.StreamHandler(sys.stderr)
+    if not is_console:
+        # What libraries log is one JSON object a line too.
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamps],
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _TRACEBACKS, renderer],
+            )
+        )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
     # What http nodes fetch is told by their events.
     for chatty in ("httpx2", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _logs_are_for_people(settings: ServerSettings) -> bool:
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
 
 def _allow_many_connections() -> None:

@@ -7,43 +7,61 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
 
-from perdure.api.findings import nearest
 from perdure.api.streaming import StreamLimits
-from perdure.base.clock import SECOND
+from perdure.base.clock import MINUTE, SECOND
 from perdure.base.durations import format_duration, parse_duration
+from perdure.base.nearest import nearest_or_all
 from perdure.engine.settings import EngineSettings
 from perdure.errors import InvalidSettings, Problem
 
 CONFIG_FILE = "perdure.toml"
 _PREFIX = "PERDURE_"
 _FROM_FILE = "_FILE"
-_LISTS = {"flows": ":", "queues": ":", "allow_private_hosts": ",", "pass_env": ","}
+_SHARED = frozenset({"postgresql", "postgres"})
+DEFAULT_PORT = 8000
+_LISTS = {"flows": ":", "queues": ":", "tags": ":", "allow_private_hosts": ",", "pass_env": ","}
 """Settings that are lists, and what sets their parts apart in a variable."""
-_DURATIONS = frozenset({"grace", "cleanup_grace", "drain", "stream_stall", "stream_ping"})
+_DURATIONS = frozenset(
+    {"grace", "cleanup_grace", "drain", "lease", "recycle_after", "recycle_pause", "stream_stall", "stream_ping"}
+)
+_SIZES = frozenset({"port", "pool_size", "quarantine_size"})
+"""Whole numbers without a default of their own."""
 
 
 class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What `perdure serve` can be told. Durations are microseconds (written as `30s` outside)."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
-    """0 takes any free one."""
+    port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    """0 takes any free one; None is 8000 for a server, and none at all for a worker."""
     home: Path = Path(".perdure")
     """Where the store, artifacts and the lock live."""
     store: str | None = None
-    """`sqlite:PATH`; None is `perdure.db` in the home."""
+    """`sqlite:PATH`, or `postgresql://user@host:port/database`; None is `perdure.db` in the home."""
+    artifacts: Path | None = None
+    """Where the contents of artifacts and large values are kept: a folder that all who share the store have. None is
+    the folder in the home for a store of one process, and the database for a shared one."""
     flows: list[Path] = msgspec.field(default_factory=list)
     """Folders of flows, loaded and watched."""
     queues: list[str] | None = None
     """Queues to run executions of; None is all of them."""
+    tags: list[str] = msgspec.field(default_factory=list)
+    """What flows may require of the process that runs them, and this one has."""
+    no_worker: bool = False
+    """Whether a server leaves all executions to other processes on the same store."""
+    lease: Annotated[int, Meta(ge=SECOND)] = 15 * SECOND
+    """After so long without a sign of life a process on a shared store counts as dead; the same for all of them."""
     slots: Annotated[int, Meta(ge=1, le=100_000)] = 256
     """Executions that this process runs at once."""
     pool_size: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Warm processes for Python nodes."""
+    quarantine_size: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """Processes for attempts of executions that crashed twice in a row."""
     worker_name: str | None = None
     allow_private_addresses: bool = False
     """Whether http nodes may reach private networks."""
@@ -57,6 +75,10 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What cleaning nodes are given after a cancel or a timeout."""
     drain: Annotated[int, Meta(ge=0)] = 30 * SECOND
     """What running attempts are given when the server stops."""
+    recycle_after: Annotated[int, Meta(ge=0)] = 30 * SECOND
+    """How long work that could not be stopped may live on before the process replaces itself."""
+    recycle_pause: Annotated[int, Meta(ge=SECOND)] = 5 * MINUTE
+    """The least time between two such replacements."""
     streams: Annotated[int, Meta(ge=1, le=100_000)] = 5_000
     """Event streams that may be open at once."""
     stream_ping: Annotated[int, Meta(ge=SECOND)] = 15 * SECOND
@@ -75,16 +97,34 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if scheme == "sqlite" and separator:
             return Path(rest.removeprefix("//") or rest)
         if separator and "://" in self.store:
-            raise InvalidSettings(f"a store of the kind {scheme!r} is not known; write sqlite:PATH")
+            raise InvalidSettings(f"a store of the kind {scheme!r} is no file; write sqlite:PATH")
         return Path(self.store)
+
+    def shared_store(self) -> str | None:
+        """The URL of a store that several processes share, with its credentials; None for a store of one process."""
+        shared = self.store is not None and self.store.partition(":")[0] in _SHARED and "://" in self.store
+        return self.store if shared else None
+
+    def store_shown(self) -> str:
+        """What names the store in messages: without credentials."""
+        url = self.shared_store()
+        if url is None:
+            return str(self.store_path())
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     def engine_settings(self) -> EngineSettings:
         settings = EngineSettings(
             home=self.home,
+            artifacts=self.artifacts,
             flow_folders=list(self.flows),
             slots=self.slots,
             queues=None if self.queues is None else tuple(self.queues),
+            tags=tuple(self.tags),
+            works=not self.no_worker,
+            lease=self.lease,
             pool_size=self.pool_size,
+            quarantine_size=self.quarantine_size,
             allow_private_addresses=self.allow_private_addresses,
             allow_private_hosts=tuple(self.allow_private_hosts),
             pass_env=tuple(self.pass_env),
@@ -130,7 +170,7 @@ def _read(source: str, raw: Mapping[str, Any], spelled: Callable[[str], str]) ->
     problems = []
     for name, value in raw.items():
         if name not in fields:
-            detail = f'there is no setting "{name}"{nearest(name, fields)}'
+            detail = f'there is no setting "{name}"{nearest_or_all(name, fields)}'
             problems.append(Problem("unknown_setting", detail, parameter=spelled(name)))
             continue
         try:
@@ -224,6 +264,6 @@ def _from_text(name: str, text: str) -> Any:
     default = getattr(ServerSettings(), name)
     if isinstance(default, bool):
         return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
-    if isinstance(default, int) or name == "pool_size":
+    if isinstance(default, int) or name in _SIZES:
         return int(text) if text.isascii() and text.isdigit() else text
     return text

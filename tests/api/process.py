@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from pathlib import Path
@@ -27,9 +28,12 @@ class Process:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
         assert process.stderr is not None
         async with asyncio.timeout(30):
-            while " ready at " not in (line := (await process.stderr.readline()).decode()):
+            record: dict[str, Any] = {}
+            while record.get("event") != "ready":
+                line = await process.stderr.readline()
                 assert line, "it ended before it was ready"
-        return cls(process, line.split(" ready at ")[1].split()[0], time.monotonic() - began)
+                record = json.loads(line)
+        return cls(process, record["url"], time.monotonic() - began)
 
     async def end(self) -> tuple[int, str]:
         assert self.process.stderr is not None

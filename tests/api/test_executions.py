@@ -10,7 +10,7 @@ import pytest
 from tests.api.world import World
 
 EVERY_FIELD = {
-    "id", "number", "workspace", "namespace", "flow", "flow_version", "status", "reason", "priority", "queue", "tags",
+    "id", "number", "kind", "workspace", "namespace", "flow", "flow_version", "status", "reason", "priority", "queue", "tags",
     "trigger", "parent", "root", "replay_of", "idempotency_key", "concurrency_key", "recoveries", "worker",
     "created_at", "queued_at", "started_at", "finished_at", "updated_at", "deadline_at", "duration_ms",
 }  # fmt: skip
@@ -76,23 +76,78 @@ async def test_a_start_without_preference_does_not_wait(world: World) -> None:
     assert "preference-applied" not in response.headers
 
 
-@pytest.mark.parametrize("prefer", ["wait=1", "respond-async, wait=1", "handling=lenient; wait=1"])
-async def test_prefer_wait_gives_up_in_time(world: World, prefer: str) -> None:
-    response = await world.ask("POST", "/executions", {"flow": "api/slow"}, headers={"prefer": prefer})
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("wait=20", "wait=20"),
+        ("Wait = 20", "wait=20"),
+        ('wait="20"', "wait=20"),
+        ("wait=020", "wait=20"),
+        ("wait=0", "wait=0"),
+        ("wait=20; strict", "wait=20"),
+        ("respond-async, wait=20, handling=lenient", "wait=20"),
+        ("wait=20, wait=0", "wait=20"),
+    ],
+)
+async def test_prefer_wait_answers_at_the_end(world: World, prefer: str, applied: str) -> None:
+    response = await world.ask("POST", "/executions", {"flow": "api/quick"}, headers={"prefer": prefer})
+    assert response.headers["preference-applied"] == applied
+    assert (response.status_code == 200) == (response.json()["finished_at"] is not None)
+    assert response.status_code == 200 or applied == "wait=0"
+
+
+async def test_prefer_wait_gives_up_in_time(world: World) -> None:
+    response = await world.ask("POST", "/executions", {"flow": "api/slow"}, headers={"prefer": "wait=1"})
     assert response.status_code == 202
     assert response.headers["preference-applied"] == "wait=1"
     assert response.json()["status"] in {"running", "suspended"}
 
 
-async def test_a_preference_that_is_none_is_not_honoured(world: World) -> None:
-    response = await world.ask("POST", "/executions", {"flow": "api/slow"}, headers={"prefer": "wait=soon"})
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        "wait=soon", "wait=-1", "wait=+1", "wait=1.5", "wait=1s", "wait=1e1", "wait=", "wait", 'wait="1', "await=1",
+        "handling=lenient; wait=1", "return=minimal", "wait=soon, wait=1", ",;=,", "",
+    ],
+)  # fmt: skip
+async def test_a_preference_that_is_not_understood_is_ignored(world: World, prefer: str) -> None:
+    response = await world.ask("POST", "/executions", {"flow": "api/slow"}, headers={"prefer": prefer})
     assert response.status_code == 202
     assert "preference-applied" not in response.headers
 
 
-async def test_a_wait_longer_than_the_limit_is_cut_to_it(world: World) -> None:
-    response = await world.ask("POST", "/executions", {"flow": "api/quick"}, headers={"prefer": "wait=999999"})
+@pytest.mark.parametrize("seconds", ["301", "999999", "9" * 5_000])
+async def test_a_wait_longer_than_the_limit_is_cut_to_it(world: World, seconds: str) -> None:
+    response = await world.ask("POST", "/executions", {"flow": "api/quick"}, headers={"prefer": f"wait={seconds}"})
     assert response.headers["preference-applied"] == "wait=300"
+
+
+async def test_preferences_on_lines_of_their_own_are_one_list(world: World) -> None:
+    headers = [
+        ("content-type", "application/json"),
+        ("prefer", "respond-async"),
+        ("prefer", "wait=20"),
+        ("prefer", "x"),
+    ]
+    response = await world.http.post("/api/v1/executions", content=b'{"flow": "api/quick"}', headers=headers)
+    assert response.headers["preference-applied"] == "wait=20"
+
+
+async def test_a_wait_ends_with_its_client_and_the_execution_goes_on(world: World) -> None:
+    held = len(world.server.engine.ends)
+    asked = asyncio.create_task(
+        world.ask(
+            "POST", "/executions", {"flow": "api/slow", "tags": {"left": "alone"}}, headers={"prefer": "wait=300"}
+        )
+    )
+    async with asyncio.timeout(10):
+        while len(world.server.engine.ends) == held:
+            await world.ask("GET", "//health/live")
+        asked.cancel()
+        while len(world.server.engine.ends) > held:
+            await world.ask("GET", "//health/live")
+    [found] = (await world.ask("GET", "/executions?tag=left:alone")).json()["data"]
+    assert found["finished_at"] is None
 
 
 async def test_fifty_starts_with_one_key_at_once_are_one_execution(world: World) -> None:

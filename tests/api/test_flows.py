@@ -59,6 +59,19 @@ async def test_every_problem_of_a_document_is_told_with_its_line(world: World) -
     assert {problem.get("line") for problem in checked.json()["errors"]} == lines
 
 
+async def test_a_checked_document_says_which_version_it_would_be_and_what_it_lacks(world: World) -> None:
+    text = "id: checked\nnodes:\n  a: {python: 'no_such_module:run'}\n"
+    checked = (await world.ask("POST", "/flows/validate", content=text, headers=YAML)).json()
+    assert (checked["valid"], checked["errors"], checked["flow"]) == (True, [], "default/checked")
+    [warning] = checked["warnings"]
+    assert (warning["code"], warning["pointer"], warning["line"]) == ("function_not_found", "/nodes/a/python", 3)
+    assert (await world.ask("GET", "/flows/checked")).status_code == 404, "nothing is stored"
+    stored = (await put(world, "/flows/checked", text)).json()
+    assert stored["content_hash"] == checked["content_hash"]
+    bad = (await world.ask("POST", "/flows/validate", content="id: 1", headers=YAML)).json()
+    assert (bad["flow"], bad["content_hash"], bad["warnings"]) == (None, None, [])
+
+
 async def test_the_id_must_be_that_of_the_path(world: World) -> None:
     response = await put(world, "/flows/api/elsewhere", TEXT)
     assert response.status_code == 422

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from perdure.api.resources import artifacts
+from perdure.api.routes import ROUTES
 from perdure.auth.tokens import new_secret, secret_hash
 from perdure.base.clock import to_rfc3339
 from perdure.errors import InsecureAddress
@@ -138,7 +141,7 @@ async def test_an_expired_token_is_refused_and_its_streams_end(open_world: Opene
 async def test_an_unknown_role_is_refused(world: World) -> None:
     response = await world.ask("POST", "/tokens", {"name": "x", "role": "vewer"})
     assert response.status_code == 422
-    assert 'did you mean "viewer"' in response.json()["errors"][0]["detail"]
+    assert "did you mean 'viewer'" in response.json()["errors"][0]["detail"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -209,6 +212,36 @@ async def test_the_reference_page_needs_no_other_host(world: World) -> None:
     assert "connect-src 'self'" in policy
     assert "http://" not in response.text
     assert "https://" not in response.text
+
+
+async def test_the_reference_page_says_everything_without_a_script(world: World) -> None:
+    text = (await world.ask("GET", "//docs")).text
+    plain = text[text.index("<main>") : text.index("</main>")]
+    assert "<script" not in plain
+    assert 'href="/openapi.json"' in plain
+    for route in ROUTES:
+        assert f"<code>{route.method} {route.path}</code>" in plain
+        assert f"<td>{escape(route.summary)}</td>" in plain
+    problem = (await world.ask("GET", "/executions/0")).json()
+    assert f'id="{problem["type"].removeprefix("/docs#")}"' in plain
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+async def test_the_log_of_a_failure_shows_no_variables(log_format: str, tmp_path: Path) -> None:
+    """A frame of a failed request holds its headers and its input."""
+    code = (
+        "import structlog; from pathlib import Path; from perdure.server import ServerSettings, configure_logging\n"
+        f"configure_logging(ServerSettings(home=Path({str(tmp_path)!r}), log_format={log_format!r}))\n"
+        "def failing(headers): raise RuntimeError('as it was told')\n"
+        "try: failing({'authorization': 'Bearer ' + 'perdure_' + 'x' * 43})\n"
+        "except RuntimeError: structlog.get_logger().exception('request failed')\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, written = await process.communicate()
+    assert process.returncode == 0
+    assert b"as it was told" in written
+    assert b"failing" in written
+    assert b"perdure_xxx" not in written
 
 
 def test_secrets_have_256_random_bits() -> None:

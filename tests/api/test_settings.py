@@ -26,6 +26,8 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
         "PERDURE_CLEANUP_GRACE": "2s", "PERDURE_DRAIN": "1m", "PERDURE_STREAMS": "9", "PERDURE_STREAM_PING": "3s",
         "PERDURE_STREAM_STALL": "4s", "PERDURE_LOG_LEVEL": "debug", "PERDURE_LOG_FORMAT": "json",
         "PERDURE_ALLOW_PRIVATE_HOSTS": "db.internal:5432,10.0.0.0/8", "PERDURE_PASS_ENV": "AWS_REGION,EDITOR",
+        "PERDURE_QUARANTINE_SIZE": "2", "PERDURE_RECYCLE_AFTER": "40s", "PERDURE_RECYCLE_PAUSE": "10m",
+        "PERDURE_LEASE": "20s", "PERDURE_ARTIFACTS": "shared", "PERDURE_NO_WORKER": "true", "PERDURE_TAGS": "gpu:big",
     }  # fmt: skip
     assert {name.removeprefix("PERDURE_").lower() for name in environ} == set(ServerSettings.__struct_fields__)
     found = load_settings({}, environ, tmp_path)
@@ -97,7 +99,7 @@ def test_all_problems_of_a_file_are_told_with_the_nearest_known_name(tmp_path: P
         load_settings({}, {}, tmp_path)
     prot, slots = caught.value.problems
     assert (prot.parameter, slots.parameter) == ("prot", "slots")
-    assert 'did you mean "port"' in prot.detail
+    assert "did you mean 'port'" in prot.detail
     (tmp_path / "perdure.toml").write_text("port = \n")
     with pytest.raises(InvalidSettings, match="no TOML"):
         load_settings({}, {}, tmp_path)

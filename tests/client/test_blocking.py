@@ -1,8 +1,11 @@
 """The sync client is made from the async one, and behaves like it."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,79 @@ def test_a_stream_is_read_as_it_is_asked_for_and_closed_when_left(portal: Portal
     found.close()  # type: ignore[attr-defined]
     assert closed == [True]
     assert list(portal.iterate(numbers())) == list(range(100))
+
+
+def test_a_stream_that_is_left_open_ends_with_its_portal() -> None:
+    closed: list[bool] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    portal = Portal()
+    found = portal.iterate(numbers())
+    assert next(found) == 1
+    portal.close()
+    assert closed == [True]
+    found.close()  # type: ignore[attr-defined]
+
+
+def test_generators_inside_one_that_is_left_open_end_too() -> None:
+    closed: list[str] = []
+
+    async def innermost() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            closed.append("innermost")
+
+    async def inner() -> AsyncIterator[int]:
+        try:
+            async for number in innermost():
+                yield number
+        finally:
+            await asyncio.sleep(0)
+            closed.append("inner")
+
+    async def outer() -> AsyncIterator[int]:
+        async for number in inner():
+            yield number
+
+    portal = Portal()
+    found = portal.iterate(outer())
+    assert next(found) == 1
+    portal.close()
+    assert closed == ["inner", "innermost"]
+
+
+def test_closing_ends_what_another_thread_waits_for() -> None:
+    begun = threading.Event()
+
+    async def never() -> AsyncIterator[int]:
+        begun.set()
+        await asyncio.Event().wait()
+        yield 1
+
+    portal = Portal()
+    ends: list[type[BaseException]] = []
+
+    def read() -> None:
+        try:
+            next(portal.iterate(never()))
+        except BaseException as error:
+            ends.append(type(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert begun.wait(10)
+    portal.close()
+    reader.join(10)
+    assert ends == [CancelledError]
 
 
 def test_a_portal_may_be_closed_twice() -> None:

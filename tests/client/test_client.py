@@ -1,14 +1,17 @@
 """The client against a real server: every resource, through both faces."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from perdure.client import AsyncClient, Client
 from perdure.client.errors import (
+    BadRequest,
     ConcurrencyLimitReached,
     Conflict,
     ExecutionEnded,
@@ -38,6 +41,13 @@ concurrency: {limit: 1, on_limit: reject}
 nodes:
   wait: {sleep: 1h}
 """
+LOUD = """
+id: loud
+input: {naps: {type: boolean}}
+nodes:
+  say: {shell: "seq 1 5000"}
+  nap: {sleep: 1h, when: input.naps, needs: [say]}
+"""
 FAILING = """
 id: failing
 nodes:
@@ -57,6 +67,56 @@ async def client(server: Server) -> AsyncIterator[AsyncClient]:
         for id, document in (("greet", GREET), ("ops/long", LONG), ("failing", FAILING)):
             await client.flows.put(id, document)
         yield client
+
+
+async def asked(server: Server, route: str) -> float:
+    """How often that route of an execution has been called."""
+    async with httpx2.AsyncClient() as http:
+        text = (await http.get(f"{server.url}/metrics")).text
+    counts = re.findall(rf'^perdure_http_requests_total\{{.*/{route}".*\}} (\S+)', text, re.MULTILINE)
+    return sum(map(float, counts))
+
+
+@pytest.mark.parametrize("id", ["..", "../flows", "a/cancel", "a?include=nodes", "%2e%2e", "a#b", "é"])
+async def test_an_id_leads_to_no_other_path(client: AsyncClient, id: str) -> None:
+    for call in (
+        client.executions.get(id),
+        client.artifacts.read(id),
+        client.tokens.revoke(id),
+        client.flows.get(f"ops/{id}"),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            await call
+        assert caught.value.code == "invalid_identifier"
+
+
+async def test_a_batch_leaves_its_requests_as_they_were(client: AsyncClient) -> None:
+    request = StartExecution(flow="greet", input={"name": "you"})
+    first = await client.executions.start_batch([request, request])
+    again = await client.executions.start_batch([request])
+    assert request.idempotency_key is None
+    assert len({one.id for one in [*first, *again]}) == 3
+
+
+@pytest.mark.parametrize(("naps", "most"), [(False, 1), (True, 6)])
+async def test_long_logs_and_histories_take_few_requests(
+    server: Server, client: AsyncClient, naps: bool, most: int
+) -> None:
+    await client.flows.put("loud", LOUD)
+    execution = await client.executions.start("loud", input={"naps": naps})
+    async for event in execution.events():
+        if event.type in {"execution.completed", "execution.suspended"}:
+            break
+    await execution.refresh()
+    logs, events = await asked(server, "logs"), await asked(server, "events")
+    assert [line.message async for line in execution.logs()] == [str(n) for n in range(1, 5001)]
+    seqs = [event.seq async for event in execution.past_events()]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) > 5_000
+    assert await asked(server, "logs") - logs <= most
+    assert await asked(server, "events") - events <= most
+    if naps:
+        await execution.cancel()
 
 
 async def test_an_execution_from_its_start_to_its_result(client: AsyncClient) -> None:

@@ -19,7 +19,7 @@ AT = "2026-11-22T13:45:00.000000Z"
 
 def record() -> Execution:
     return Execution(
-        id=ID, number=1, workspace="default", namespace="default", flow="default/x", flow_version=1, status="running",
+        id=ID, number=1, kind="flow", workspace="default", namespace="default", flow="default/x", flow_version=1, status="running",
         reason=None, priority=5, queue="default", tags={}, trigger=Trigger(kind="api", id=None, context=None),
         parent=None, root=ID, replay_of=None, idempotency_key=None, concurrency_key=None, recoveries=0, worker=None,
         created_at=AT, queued_at=None, started_at=None, finished_at=None, updated_at=AT, deadline_at=None,
@@ -96,6 +96,25 @@ async def test_what_the_caller_did_wrong_is_told_at_once() -> None:
         with pytest.raises(NotFound):
             await seqs(server.url, clock)
     assert clock.seconds == 0
+
+
+async def test_a_ping_s_place_is_where_a_stream_goes_on() -> None:
+    """A feed whose filter matches nothing would else begin where its reader came in, which may be gone by then."""
+    answers = [stream_answer(frame(5) + ": ping\nid: 90\n\n"), stream_answer(frame(91)), problem(404, "not_found")]
+    async with scripted(*answers) as server:
+        transport, _ = handle(server.url, WaitedClock())
+        async with transport:
+            events = AsyncSystem(transport).events()
+            assert [(await anext(events)).seq for _ in range(2)] == [5, 91]
+            with pytest.raises(NotFound):
+                await anext(events)
+        assert [asked.headers.get("last-event-id") for asked in server.asked] == [None, "90", "91"]
+
+
+async def test_a_large_event_arrives_whole() -> None:
+    large = f"id: 1\nevent: log\ndata: {frame(1).split('data: ')[1].strip()}{' ' * 3_000_000}\n\n"
+    async with scripted(stream_answer(large + END)) as server:
+        assert await seqs(server.url, WaitedClock()) == [1]
 
 
 async def test_a_reset_of_the_feed_is_told_and_the_feed_goes_on() -> None:

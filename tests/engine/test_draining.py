@@ -54,6 +54,7 @@ async def test_an_attempt_that_does_not_end_is_stopped_and_begins_anew_elsewhere
         await bench.put(flow)
         id = await bench.start("long")
         await _said(bench, id, "up")
+        begun = await bench.engine.store.node_runs.get("default", id, "work", 0)
         await bench.engine.stop()
         assert (await bench.record(id)).worker is None
     async with opened(tmp_path, SystemClock()) as bench:
@@ -62,6 +63,10 @@ async def test_an_attempt_that_does_not_end_is_stopped_and_begins_anew_elsewhere
         run = await bench.engine.store.node_runs.get("default", id, "work", 0)
         assert run is not None
         assert (run.attempt, run.interruptions) == (1, 1)
+        assert begun is not None
+        assert begun.started_at is not None
+        assert run.started_at is not None
+        assert run.started_at > begun.started_at, "what it took counts from the attempt that came to the end"
 
 
 async def test_an_interrupted_attempt_fails_where_the_node_says_so(tmp_path: Path) -> None:

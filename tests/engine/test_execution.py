@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from perdure.base.clock import DAY, HOUR, SystemClock
-from perdure.base.codec import INLINE_LIMIT
+from perdure.base.codec import INLINE_LIMIT, encode_text
 from perdure.base.ids import id_text
 from perdure.model.states import ExecutionStatus, NodeStatus
 from tests.engine.opened import WORKSPACE, Opener
@@ -100,12 +100,46 @@ async def test_a_child_that_fails_fails_its_node_as_child_failed(open_bench: Ope
     assert "not today" in error["message"]
 
 
+async def test_a_foreach_over_nothing_is_recorded_as_complete(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: none\ninput: {all: {type: array}}\nnodes:\n"
+        "  each: {transform: '${item}', foreach: '${input.all}'}\n"
+        "  after: {transform: '${size(nodes.each.output)}'}\n"
+        "output: '${[nodes.each.status, nodes.each.output, nodes.after.output]}'\n"
+    )
+    record = await bench.run("none", {"all": []})
+    assert await bench.output(record.id) == ["completed", [], 0]
+    run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "each", 0)
+    assert run is not None
+    assert run.output is not None
+    assert (run.status, run.attempt, run.output.text) == (NodeStatus.COMPLETED, 0, "[]")
+
+
+async def test_a_failure_far_down_is_told_with_its_depth_and_not_level_by_level(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: down\ninput: {left: {type: integer}}\nnodes:\n"
+        "  stop: {fail: 'the ground is wet', when: 'input.left == 0'}\n"
+        "  kid: {flow: down, with: {left: '${input.left - 1}'}, when: 'input.left > 0'}\n"
+    )
+    record = await bench.run("down", {"left": 20})
+    error = (await bench.payload(record.id)).error
+    assert error is not None
+    assert error["message"] == "the child execution ended as failed, because of one 20 levels down: the ground is wet"
+    assert error["details"]["depth"] == 20
+    assert error["details"]["cause"] == {"code": "failed_on_purpose", "message": "the ground is wet"}
+    assert error["details"]["code"] == "child_failed"
+
+
 async def test_cancelling_a_parent_cancels_its_children(open_bench: Opener) -> None:
     bench = await open_bench()
     await bench.put("id: long\nnodes:\n  wait: {sleep: 10d}\n")
     await bench.put("id: parent\nnodes:\n  kid: {flow: long}\n")
     id = await bench.start("parent")
     await bench.until(id, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    (child,) = await bench.engine.store.executions.children(WORKSPACE, id)
+    await bench.until(child.id, lambda record: record.status is ExecutionStatus.SUSPENDED)
     (answer,) = await bench.engine.cancel_executions(WORKSPACE, [id], reason="enough")
     assert answer is ExecutionStatus.CANCELLED
     (child,) = await bench.engine.store.executions.children(WORKSPACE, id)
@@ -210,6 +244,41 @@ async def test_secrets_reach_nodes_and_are_masked_wherever_they_would_be_recorde
     everything = repr((run, chunks, await bench.payload(record.id)))
     assert "***" in everything
     assert "hunter22" not in everything
+
+
+async def test_an_output_is_masked_and_later_nodes_get_what_is_recorded(open_bench: Opener) -> None:
+    bench = await open_bench(secrets={"target": 'hunter "22" sécret', "pin": "2026"})
+    await bench.put(
+        "id: leaking\nnodes:\n"
+        "  leak: {transform: {header: 'Bearer ${secrets.target}', pin: '${secrets.pin}', n: 20260101}}\n"
+        "  next: {transform: {got: '${nodes.leak.output.header}', own: '${size(secrets.target)}'}}\n"
+        "output: '${nodes.leak.output}'\n"
+    )
+    record = await bench.run("leaking")
+    masked = {"header": "Bearer ***", "pin": "2026", "n": 20260101}
+    assert await bench.output(record.id) == masked
+    runs = {run.node: run for run in await bench.engine.store.node_runs.list(WORKSPACE, record.id, limit=10)}
+    leak, following = runs["leak"].output, runs["next"].output
+    assert leak is not None
+    assert leak.text == encode_text(masked)
+    assert following is not None
+    assert following.text == '{"got":"Bearer ***","own":18}'
+    chunks = await bench.engine.store.events.page(WORKSPACE, record.id, 0, 1000)
+    (warning,) = [event for chunk in chunks for event in chunk.events if event.type == "log"]
+    assert warning.data is not None
+    assert "${secrets.target}" in warning.data["message"]
+
+
+async def test_a_secret_does_not_become_the_input_of_a_child(open_bench: Opener) -> None:
+    bench = await open_bench(secrets={"target": "hunter22-secret"})
+    await bench.put("id: kid\ninput: {t: {type: string}}\nnodes:\n  a: {transform: 1}\n")
+    await bench.put("id: parent\nnodes:\n  kid: {flow: kid, with: {t: '${secrets.target}'}}\n")
+    record = await bench.run("parent")
+    error = (await bench.payload(record.id)).error
+    assert error is not None
+    assert error["code"] == "secret_in_input"
+    assert "${secrets.target}" in error["message"]
+    assert await bench.engine.store.executions.children(WORKSPACE, record.id) == []
 
 
 async def test_what_json_cannot_express_is_refused_rather_than_altered(open_bench: Opener, tmp_path: Path) -> None:

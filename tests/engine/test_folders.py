@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from perdure.base.manual_clock import ManualClock
 from perdure.errors import FlowNotFound
@@ -47,3 +48,16 @@ async def test_a_flow_in_use_goes_when_its_executions_have_ended(tmp_path: Path)
         assert (await bench.ended(id)).status is ExecutionStatus.COMPLETED
         async with asyncio.timeout(10):
             await _gone(bench, "default/nap")
+
+
+async def test_a_flow_whose_function_is_missing_is_loaded_with_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "calls.yaml").write_text("id: calls\nnodes:\n  a: {python: 'beside:run'}\n  b: {python: 'beside:walk'}\n")
+    (folder / "beside.py").write_text("raise SystemExit('imported')\ndef run(): ...\n")
+    with capture_logs() as lines:
+        async with opened(tmp_path, ManualClock(), flow_folders=[folder]) as bench:
+            assert (await bench.engine.catalog.program(WORKSPACE, "default/calls"))[0] == 1
+            assert bench.engine.folders.sources[0].broken == {}
+    [place] = [line["place"] for line in lines if line["log_level"] == "warning"]
+    assert place.startswith(f"{folder}/calls.yaml:4:15: 'beside' ({folder}/beside.py) has no 'walk'")

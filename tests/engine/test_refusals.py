@@ -13,7 +13,7 @@ async def test_a_row_that_the_database_refuses_fails_its_execution_alone(open_be
     healthy, poisoned = await bench.start("plain"), await bench.start("plain")
     owner = bench.engine.owners.get(poisoned)
     assert owner is not None
-    drain, poison = owner.drain, [True]
+    drain, poison = owner.outbox.drain, [True]
 
     def drain_badly() -> Advance | None:
         advance = drain()
@@ -22,7 +22,7 @@ async def test_a_row_that_the_database_refuses_fails_its_execution_alone(open_be
             poison.clear()
         return advance
 
-    owner.drain = drain_badly  # type: ignore[method-assign]
+    owner.outbox.drain = drain_badly  # type: ignore[method-assign]
     record = await bench.ended(poisoned)
     error = (await bench.payload(poisoned)).error
     assert record.status is ExecutionStatus.FAILED

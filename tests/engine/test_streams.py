@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perdure.base.clock import SystemClock
 from perdure.engine.hub import BUFFERED_CHUNKS
-from perdure.engine.streams import all_events, execution_events
+from perdure.engine.streams import execution_events
 from tests.engine.opened import WORKSPACE, Bench, Opener
 
 WORDY = (
@@ -55,25 +55,6 @@ async def test_reading_on_after_a_number_gives_what_comes_behind_it(open_bench: 
     record = await bench.run("wordy", {"n": [1, 2, 3]})
     assert await _read(bench, record.id, after=4) == list(range(5, record.last_seq + 1))
     assert await _read(bench, record.id, after=record.last_seq) == []
-
-
-async def test_the_feed_of_all_executions_resumes_without_gap_or_double(open_bench: Opener) -> None:
-    bench = await open_bench()
-    await bench.put(WORDY)
-    engine = bench.engine
-    position: dict[int, int] = await engine.store.events.feed_end()
-    ids = [await bench.start("wordy", {"n": [1, 2, 3]}) for _ in range(5)]
-    seen: dict[bytes, list[int]] = {id: [] for id in ids}
-    ended = 0
-    while ended < len(ids):
-        stream = all_events(engine.store, engine.hub, workspace=WORKSPACE, position=position)
-        position, batch = await anext(stream)
-        await stream.aclose()
-        for item in batch:
-            seen[item.execution_id].append(item.seq)
-            ended += item.event.type == "execution.completed"
-    for id in ids:
-        assert seen[id] == list(range(1, (await bench.record(id)).last_seq + 1))
 
 
 async def test_log_lines_arrive_while_the_node_runs(open_bench: Opener, tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 
+class ClientGone(Exception):
+    """The client went away; nobody waits for an answer."""
+
+
 class Answer(msgspec.Struct, kw_only=True):
     """A response that is small enough to be made at once.
 

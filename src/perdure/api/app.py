@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from perdure.api.answer import Answer, Header, Receive, Responder, Scope, Send
-from perdure.api.bodies import ClientGone, read_request_body
+from perdure.api.answer import Answer, ClientGone, Header, Receive, Responder, Scope, Send
+from perdure.api.bodies import read_request_body
 from perdure.api.call import Call
 from perdure.api.origin import check_loopback_host, check_origin
 from perdure.api.path import parse_path
@@ -78,14 +78,14 @@ class Api:
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, exchange: _Exchange
     ) -> Answer | Responder:
         services = self._services
-        if services.about.loopback and await services.authority.is_open():
-            check_loopback_host(headers)
         method = scope["method"]
         if method == "OPTIONS":
+            await self._guard_open_server(headers)
             allow = ", ".join(self._router.allowed(exchange.path))
             return Answer(status=204, headers=[(b"allow", allow.encode())])
         route, values = self._router.match(method, exchange.path)
         exchange.route = route.name
+        await self._guard_open_server(headers, route)
         principal = await self._admit(route, headers)
         if route.changes_state or route.streams:
             check_origin(headers)
@@ -103,8 +103,20 @@ class Api:
             raw_path=exchange.path,
             raw_query=raw_query,
             scope=scope,
+            receive=receive,
         )
         return await route.handler(call)
+
+    async def _guard_open_server(self, headers: Mapping[bytes, bytes], route: Route | None = None) -> None:
+        """What needs no token answers to this machine's own names only, lest a page elsewhere gets at it.
+
+        Routes for everybody do not ask the store for it, which may be what is out of order.
+        """
+        services = self._services
+        if not services.about.loopback or services.authority.is_closed:
+            return
+        if (route is not None and route.role is None) or await services.authority.is_open():
+            check_loopback_host(headers)
 
     async def _admit(self, route: Route, headers: Mapping[bytes, bytes]) -> Principal:
         if route.role is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import codecs
 import re
 import zlib
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
-from perdure.api.answer import Receive
-from perdure.api.findings import findings, refusal_problem
+from perdure.api.answer import ClientGone, Receive
+from perdure.api.findings import findings
 from perdure.api.route import JSON, Document, Route
 from perdure.errors import (
     InvalidRequest,
     MalformedDocument,
     PayloadTooLarge,
-    Problem,
     RequestTimeout,
     UnsupportedMediaType,
 )
+from perdure.flows.json_text import check_json, parse_json
 
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes that a request's body may have, inflated."""
@@ -31,16 +31,11 @@ BODY_TIMEOUT_S = 60
 ASIDE = 256 * 1024
 """Bytes from which on a body is decoded in a thread, so that other requests go on."""
 
-_BYTE = re.compile(r" \(byte (\d+)\)$")
 _ALIASES = {
     "application/x-yaml": "application/yaml",
     "text/yaml": "application/yaml",
     "text/x-yaml": "application/yaml",
 }
-
-
-class ClientGone(Exception):
-    """The client went away before its request was complete; nobody waits for an answer."""
 
 
 async def read_request_body(route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
@@ -65,101 +60,27 @@ async def read_request_body(route: Route, headers: Mapping[bytes, bytes], receiv
 
 
 def decode_json(data: bytes, type: Any) -> Any:
-    """A value of the type.
+    """A value of the type; a byte order mark in front is accepted, as in flow documents.
 
-    Raises MalformedDocument (with line and column) when it is no JSON or has a key twice,
+    Raises MalformedDocument (with code, line and column) for what is no JSON or what readers read differently,
     InvalidRequest with everything that the type refuses.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         value = _decoder(type).decode(data)
     except msgspec.ValidationError as refusal:
-        raise InvalidRequest(
-            "the request is not valid", problems=findings(type, _plain(data, refusal), refusal)
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(data, error) from None
-    _refuse_doubles(data)
+        plain = parse_json(data, max_bytes=BODY_LIMIT)
+        raise InvalidRequest("the request is not valid", problems=findings(type, plain, refusal)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        parse_json(data, max_bytes=BODY_LIMIT)
+        raise
+    check_json(data)
     return value
-
-
-def line_and_column(data: bytes, offset: int) -> tuple[int, int]:
-    """Both from 1; the column counts characters."""
-    before = data[:offset]
-    line_start = before.rfind(b"\n") + 1
-    return before.count(b"\n") + 1, len(before[line_start:].decode("utf-8", "replace")) + 1
 
 
 @cache
 def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type)
-
-
-def _plain(data: bytes, refusal: msgspec.ValidationError) -> Any:
-    """The document without its type, to find everything that is wrong with it."""
-    try:
-        value = msgspec.json.decode(data)
-    except msgspec.ValidationError:  # a number that no double can hold
-        raise InvalidRequest("the request is not valid", problems=(refusal_problem(refusal),)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(data, error) from None
-    _refuse_doubles(data)
-    return value
-
-
-def _malformed(data: bytes, error: Exception) -> MalformedDocument:
-    if isinstance(error, RecursionError):
-        return MalformedDocument("the JSON is nested too deeply", problems=(Problem("too_deep", "nested too deeply"),))
-    if isinstance(error, UnicodeDecodeError):
-        # msgspec counts from the start of the text that it was reading: find the place in the whole.
-        offset, what = _first_non_utf8(data), "not UTF-8"
-    else:
-        what = str(error)
-        match = _BYTE.search(what)
-        offset = int(match[1]) if match else len(data)
-        if "trailing characters" in what:
-            offset -= 1  # there msgspec counts the character that it has already read
-        what = what[: match.start()] if match else what
-    if data.startswith(b"\xef\xbb\xbf"):
-        what = "JSON does not begin with a byte order mark"
-    line, column = line_and_column(data, offset)
-    problem = Problem("syntax", what, line=line, column=column)
-    return MalformedDocument(f"{what} at line {line}, column {column}", problems=(problem,))
-
-
-def _first_non_utf8(data: bytes) -> int:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(data)
-
-
-class _DoubleKey(ValueError):
-    """A key that stands in one object twice."""
-
-
-def _refuse_doubles(data: bytes) -> None:
-    """Raises MalformedDocument when an object has a key twice: readers disagree which of them counts."""
-    try:
-        _PAIRS.decode(data.decode())
-    except _DoubleKey as error:
-        name = str(error)
-        problem = Problem("duplicate_key", f"the key {json.dumps(name)} stands in one object twice")
-        raise MalformedDocument(problem.detail, problems=(problem,)) from None
-    except (ValueError, RecursionError) as error:
-        raise MalformedDocument(f"the JSON cannot be read: {error}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    seen = {key for key, _ in pairs}
-    if len(seen) != len(pairs):
-        for key, _ in pairs:
-            if key not in seen:
-                raise _DoubleKey(key)
-            seen.discard(key)
-
-
-_PAIRS = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _media_type(route: Route, headers: Mapping[bytes, bytes]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from perdure.api.answer import Scope
+from perdure.api.answer import ClientGone, Receive, Scope
 from perdure.api.services import Services
 from perdure.auth.authority import Principal
 
 Q = TypeVar("Q")
 B = TypeVar("B")
+T = TypeVar("T")
 
 
 class Call(msgspec.Struct, Generic[Q, B], kw_only=True):
@@ -29,11 +31,34 @@ class Call(msgspec.Struct, Generic[Q, B], kw_only=True):
     raw_path: str
     raw_query: str
     scope: Scope
+    receive: Receive
 
     def header(self, name: bytes) -> str | None:
         """A request header's value; None when it is not there."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def header_list(self, name: bytes) -> list[str]:
+        """The entries of a header that is a list, set apart by commas or on lines of their own (RFC 9110 §5.3)."""
+        lines = [value for key, value in self.scope["headers"] if key == name]
+        return [entry.strip() for entry in b",".join(lines).decode("latin-1").split(",") if entry.strip()]
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work gives; it is cancelled when the client goes away. Raises ClientGone."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._disconnected())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGone
+            return task.result()
+        finally:
+            gone.cancel()
+            task.cancel()
+
+    async def _disconnected(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
 
     def abort(self) -> None:
         """Drop the connection with all that waits in it; closing it politely would wait for the reader."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,12 +14,25 @@ from perdure.errors import InvalidCursor
 CURSOR_LIMIT = 4_096
 """Characters of a cursor."""
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 def encode_cursor(kind: str, workspace: str, place: Any) -> str:
     data = msgspec.json.encode([kind, workspace, place])
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def cut_page(
+    records: list[R], limit: int, kind: str, workspace: str, place: Callable[[R], Any]
+) -> tuple[list[R], str | None]:
+    """Of up to `limit` + 1 records the page, and the cursor behind it; None when nothing follows.
+
+    `place` says of a record where it stands.
+    """
+    if len(records) <= limit:
+        return records, None
+    return records[:limit], encode_cursor(kind, workspace, place(records[limit - 1]))
 
 
 def decode_cursor(text: str, kind: str, workspace: str, type: type[T]) -> T:

@@ -5,7 +5,6 @@ msgspec stops at the first fault; after a refusal the same type's schema is run 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from perdure.base.nearest import choices, nearest_or_all
 from perdure.errors import Problem
 
 LISTED = 100
@@ -29,21 +29,12 @@ def findings(type: Any, value: Any, refusal: msgspec.ValidationError) -> tuple[P
         problems += _problems(type, error)
         if len(problems) >= LISTED:
             break
-    return tuple(problems[:LISTED]) or (refusal_problem(refusal),)
+    return tuple(problems[:LISTED]) or (_refusal(refusal),)
 
 
 def pointer(path: Iterable[str | int]) -> str:
     """RFC 6901."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean "x"?)`, or a list of what is known, or nothing."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f'; did you mean "{close[0]}"?'
-    return f"; known are {', '.join(known)}" if 0 < len(known) <= 30 else ""
 
 
 @cache
@@ -62,7 +53,11 @@ def _problems(type: Any, error: jsonschema_rs.ValidationError) -> list[Problem]:
     if kind.name == "additionalProperties":
         known = _object_schema(type, error.schema_path).get("properties", {})
         return [
-            Problem("unknown_field", f"there is no {_quoted(name)} here{nearest(name, known)}", pointer([*path, name]))
+            Problem(
+                "unknown_field",
+                f"there is no {_quoted(name)} here{nearest_or_all(name, known)}",
+                pointer([*path, name]),
+            )
             for name in kind.unexpected
         ]
     if kind.name == "required":
@@ -112,6 +107,10 @@ def _code(kind: str) -> str:
 
 
 def _text(error: jsonschema_rs.ValidationError) -> str:
+    kind: Any = error.kind
+    if kind.name == "enum":
+        shown = msgspec.json.encode(error.instance)[:100].decode(errors="replace")
+        return f"{shown} is none of {choices(str(error.instance), [str(option) for option in kind.options])}"
     return error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
 
 
@@ -119,7 +118,7 @@ def _quoted(name: str) -> str:
     return f'"{name[:100]}"'
 
 
-def refusal_problem(refusal: msgspec.ValidationError) -> Problem:
+def _refusal(refusal: msgspec.ValidationError) -> Problem:
     """msgspec's own words, its path turned into a JSON pointer."""
     text = str(refusal)
     place = _PLACE.search(text)

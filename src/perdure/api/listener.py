@@ -135,9 +135,13 @@ class Listener:
         self._date: asyncio.TimerHandle | None = None
         self.port = port
 
-    def bind(self) -> None:
-        """Take the port (0: any free one), so that the URL is known before anything is served. Raises OSError."""
-        self._socket = _bound(self._host, self._port)
+    def bind(self, adopted: socket.socket | None = None) -> None:
+        """Take the port (0: any free one), so that the URL is known before anything is served. Raises OSError.
+
+        `adopted` is a socket that listens on it already, which this process was left by its predecessor.
+        """
+        self._socket = adopted or _bound(self._host, self._port)
+        self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
 
     async def start(self, app: Any) -> None:
@@ -155,6 +159,10 @@ class Listener:
             return _Protocol(config=config, server_state=self._state, app_state={}, _loop=loop)
 
         self._server = await loop.create_server(connect, sock=self._socket, backlog=2048)
+
+    def duplicate(self) -> int:
+        """A descriptor of the socket, to be closed by who asks: while one is open, callers are not refused but wait."""
+        return os.dup(self._socket.fileno())
 
     async def close(self) -> None:
         """Stop listening, let running requests end within CLOSE_S, and drop what is left."""
@@ -193,5 +201,4 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError:
         bound.close()
         raise
-    bound.setblocking(False)
     return bound

@@ -19,14 +19,14 @@ from perdure.auth.roles import Role
 from perdure.errors import MethodNotAllowed, NotFound, PerdureError, RequestTimeout
 from perdure.model.definition import RunIf
 from perdure.model.event import EventType
-from perdure.model.states import ExecutionStatus, NodeStatus, PendingReason
+from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus, PendingReason
 from perdure.wire.problem import ProblemDocument
 
 Schema = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
 _ENUMS: dict[str, type[StrEnum]] = {
-    enum.__name__: enum for enum in (ExecutionStatus, NodeStatus, PendingReason, EventType, RunIf, Role)
+    enum.__name__: enum for enum in (ExecutionKind, ExecutionStatus, NodeStatus, PendingReason, EventType, RunIf, Role)
 }
 _HEADERS: dict[str, tuple[str, str]] = {
     "Accept": ("string", "`text/event-stream` asks for a stream"),

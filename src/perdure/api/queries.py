@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from perdure.api.findings import findings, nearest, schema_of
+from perdure.api.findings import findings, schema_of
+from perdure.base.nearest import nearest_or_all
 from perdure.errors import InvalidRequest, Problem
 
 FIELDS_LIMIT = 100
@@ -57,7 +58,7 @@ def _collect(text: str, fields: dict[str, _Field]) -> tuple[dict[str, Any], list
         if field is None:
             shown = name[:100]
             problem = Problem(
-                "unknown_parameter", f'there is no parameter "{shown}"{nearest(name, fields)}', parameter=shown
+                "unknown_parameter", f'there is no parameter "{shown}"{nearest_or_all(name, fields)}', parameter=shown
             )
             problems.append(problem)
         elif field.is_list:

@@ -35,6 +35,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     loopback: bool
     started_at: int
+    recycles: int = 0
+    """How often this process has replaced itself."""
 
 
 class Services(msgspec.Struct, kw_only=True):

@@ -21,9 +21,10 @@ from perdure.store.records import (
     WaitRecord,
 )
 from perdure.wire.artifacts import Artifact
-from perdure.wire.executions import Execution, ExecutionError, ExecutionSummary, Trigger
+from perdure.wire.executions import Execution, ExecutionSummary, Trigger
+from perdure.wire.failure import Failure
 from perdure.wire.flows import Flow, FlowVersion
-from perdure.wire.nodes import NodeError, NodeRun, Wait
+from perdure.wire.nodes import NodeRun, UnitPlace, Wait
 from perdure.wire.system import Token
 
 _MILLISECOND = 1_000
@@ -68,6 +69,7 @@ def _summary_fields(record: ExecutionRecord, now: int) -> dict[str, Any]:
     return {
         "id": id_text(record.id),
         "number": record.number,
+        "kind": record.kind,
         "workspace": record.workspace,
         "namespace": record.namespace,
         "flow": record.flow,
@@ -107,11 +109,13 @@ def execution(
         **_summary_fields(record, now),
         input=raw_json(input),
         output=raw_json(output),
-        error=None if error is None else msgspec.convert(error, ExecutionError),
+        error=None if error is None else msgspec.convert(error, Failure),
     )
 
 
-def node_run(record: NodeRunRecord, *, input: str | None, output: str | None, now: int) -> NodeRun:
+def node_run(
+    record: NodeRunRecord, *, input: str | None, output: str | None, now: int, unit: UnitPlace | None = None
+) -> NodeRun:
     return NodeRun(
         node=record.node,
         ordinal=record.ordinal,
@@ -121,7 +125,7 @@ def node_run(record: NodeRunRecord, *, input: str | None, output: str | None, no
         attempt=record.attempt,
         input=raw_json(input),
         output=raw_json(output),
-        error=None if record.error is None else msgspec.convert(record.error, NodeError),
+        error=None if record.error is None else msgspec.convert(record.error, Failure),
         started_at=optional_time(record.started_at),
         finished_at=optional_time(record.finished_at),
         retry_at=optional_time(record.retry_at),
@@ -129,6 +133,8 @@ def node_run(record: NodeRunRecord, *, input: str | None, output: str | None, no
         duration_ms=duration_ms(record.started_at, record.finished_at, now),
         worker=record.worker,
         reused_from=optional_id(record.reused_from),
+        child=optional_id(record.child),
+        unit=unit,
         parent_item=None,
     )
 

@@ -52,6 +52,11 @@ class Authority:
             self._checked_at = now
         return not self._closed
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is known already that a token was made, without asking the store."""
+        return self._closed
+
     async def identify(self, authorization: str | None) -> Principal:
         """The principal behind an `Authorization` header.
 

@@ -61,6 +61,12 @@ def optional_rfc3339(at: int | None) -> str | None:
     return None if at is None else to_rfc3339(at)
 
 
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 of a time with an offset, exactly."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
+
+
 def from_rfc3339(text: str) -> int:
     """Microseconds of an RFC 3339 time with an offset.
 
@@ -69,5 +75,4 @@ def from_rfc3339(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no UTC offset; write 2026-11-22T13:45:00Z")
-    delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
+    return to_micros(moment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from perdure.client.transport import Transport
+from perdure.client.transport import Transport, segment
 
 
 class AsyncArtifacts:
@@ -15,10 +15,10 @@ class AsyncArtifacts:
 
     async def read(self, id: str) -> bytes:
         """All bytes of an artifact. Raises NotFound."""
-        return (await self._transport.request("GET", f"/artifacts/{id}")).content
+        return (await self._transport.request("GET", f"/artifacts/{segment(id)}")).content
 
     async def chunks(self, id: str) -> AsyncIterator[bytes]:
         """Its bytes as they come, for large ones. Raises NotFound."""
-        async with self._transport.stream("GET", f"/artifacts/{id}") as response:
+        async with self._transport.stream("GET", f"/artifacts/{segment(id)}") as response:
             async for chunk in response.aiter_bytes():
                 yield chunk

@@ -77,7 +77,7 @@ class ExecutionHandle:
         return self._portal.iterate(self._source.events(after=after, types=types, on_reconnect=on_reconnect))
 
     def past_events(self, *, after: int = 0, types: Sequence[str] = ()) -> Iterator[Event]:
-        """Its events behind number `after` up to now."""
+        """Its events behind number `after` up to now: of one that has ended, a single stream."""
         return self._portal.iterate(self._source.past_events(after=after, types=types))
 
     def logs(
@@ -90,6 +90,8 @@ class ExecutionHandle:
         on_reconnect: OnReconnect | None = None,
     ) -> Iterator[LogLine]:
         """What its nodes printed and logged, in order; with `follow` until it has ended.
+
+        Of an execution that has ended, however much it printed, they come in a single stream.
 
         Args:
             since: an RFC 3339 time, or how long ago (`10m`).
@@ -192,6 +194,7 @@ class Executions:
         namespace: str | None = None,
         tags: Mapping[str, str] | None = None,
         trigger: str | None = None,
+        kind: str | None = None,
         parent: str | None = None,
         root: str | None = None,
         created_after: datetime | None = None,
@@ -199,7 +202,10 @@ class Executions:
         oldest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[ExecutionSummary]:
-        """Executions that fit all conditions, newest first, fetched page by page while you iterate."""
+        """Executions that fit all conditions, newest first, fetched page by page while you iterate.
+
+        Units, the parts of executions that run elsewhere, are among them where `kind` is unit or any.
+        """
         return self._portal.iterate(
             self._source.list(
                 status=status,
@@ -207,6 +213,7 @@ class Executions:
                 namespace=namespace,
                 tags=tags,
                 trigger=trigger,
+                kind=kind,
                 parent=parent,
                 root=root,
                 created_after=created_after,

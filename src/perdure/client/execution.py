@@ -9,7 +9,7 @@ from typing import Any
 from perdure.client.errors import ExecutionEndedBadly, WaitTimedOut
 from perdure.client.paging import all_pages
 from perdure.client.streams import OnReconnect, event_messages, execution_events
-from perdure.client.transport import Params, Transport
+from perdure.client.transport import Params, Transport, segment
 from perdure.wire.artifacts import Artifact, ArtifactList
 from perdure.wire.events import Event, EventList, LogLine, LogList
 from perdure.wire.executions import CancelExecution, Execution, Explanation
@@ -17,6 +17,8 @@ from perdure.wire.nodes import ExecutionGraph, NodeRun, NodeRunList
 
 COMPLETED = "completed"
 TERMINAL = frozenset({COMPLETED, "failed", "cancelled", "timed_out", "abandoned"})
+EVENTS_PAGE = 1_000
+"""Events and log lines are small and read in bulk, so their pages are as large as the server gives them."""
 TERMINAL_EVENTS = tuple(f"execution.{status}" for status in sorted(TERMINAL))
 
 
@@ -87,7 +89,11 @@ class AsyncExecutionHandle:
             yield event
 
     async def past_events(self, *, after: int = 0, types: Sequence[str] = ()) -> AsyncIterator[Event]:
-        """Its events behind number `after` up to now."""
+        """Its events behind number `after` up to now: of one that has ended, a single stream."""
+        if self.ended:
+            async for event in self.events(after=after, types=types):
+                yield event
+            return
         pages = all_pages(
             self._transport,
             f"{self._path}/events",
@@ -96,6 +102,7 @@ class AsyncExecutionHandle:
             limit=None,
             cursor_name="after",
             cursor=str(after),
+            page_size=EVENTS_PAGE,
         )
         async for event in pages:
             yield event
@@ -111,14 +118,22 @@ class AsyncExecutionHandle:
     ) -> AsyncIterator[LogLine]:
         """What its nodes printed and logged, in order; with `follow` until it has ended.
 
+        Of an execution that has ended, however much it printed, they come in a single stream.
+
         Args:
             since: an RFC 3339 time, or how long ago (`10m`).
             level: the lowest level to tell: debug, info, warning, error.
         """
         params: dict[str, str | None] = {"since": since, "level": level, "node": node}
-        if not follow:
+        if not follow and not self.ended:
             pages = all_pages(
-                self._transport, f"{self._path}/logs", LogList, params=params, limit=None, cursor_name="after"
+                self._transport,
+                f"{self._path}/logs",
+                LogList,
+                params=params,
+                limit=None,
+                cursor_name="after",
+                page_size=EVENTS_PAGE,
             )
             async for line in pages:
                 yield line
@@ -142,7 +157,7 @@ class AsyncExecutionHandle:
 
     async def nodes(self, *, node: str | None = None, limit: int | None = None) -> AsyncIterator[NodeRun]:
         """Its node runs, or those of one node."""
-        path = f"{self._path}/nodes" + (f"/{node}" if node else "")
+        path = f"{self._path}/nodes" + (f"/{segment(node)}" if node else "")
         async for run in all_pages(self._transport, path, NodeRunList, params={}, limit=limit):
             yield run
 

@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from perdure.client.execution import AsyncExecutionHandle
 from perdure.client.paging import all_pages
-from perdure.client.transport import Params, Transport
+from perdure.client.transport import Params, Transport, segment
 from perdure.wire.executions import (
     Execution,
     ExecutionBatch,
@@ -78,9 +80,11 @@ class AsyncExecutions:
 
     async def start_batch(self, requests: Sequence[StartExecution]) -> list[ExecutionSummary]:
         """Start at most 1,000 executions in one transaction: all of them, or none and an error."""
-        for request in requests:
-            request.idempotency_key = request.idempotency_key or str(uuid4())
-        batch = StartBatch(executions=list(requests))
+        keyed = [
+            msgspec.structs.replace(request, idempotency_key=request.idempotency_key or str(uuid4()))
+            for request in requests
+        ]
+        batch = StartBatch(executions=keyed)
         return (
             await self._transport.call("POST", "/executions/batch", ExecutionBatch, body=batch, idempotent=True)
         ).data
@@ -88,7 +92,7 @@ class AsyncExecutions:
     async def get(self, id: str, *, include: Sequence[str] = ()) -> Execution:
         """One execution; `include` may name nodes, waits, artifacts, config. Raises ExecutionNotFound."""
         return await self._transport.call(
-            "GET", f"/executions/{id}", Execution, params={"include": ",".join(include) or None}
+            "GET", f"/executions/{segment(id)}", Execution, params={"include": ",".join(include) or None}
         )
 
     async def handle(self, id: str) -> AsyncExecutionHandle:
@@ -103,6 +107,7 @@ class AsyncExecutions:
         namespace: str | None = None,
         tags: Mapping[str, str] | None = None,
         trigger: str | None = None,
+        kind: str | None = None,
         parent: str | None = None,
         root: str | None = None,
         created_after: datetime | None = None,
@@ -110,13 +115,17 @@ class AsyncExecutions:
         oldest_first: bool = False,
         limit: int | None = None,
     ) -> AsyncIterator[ExecutionSummary]:
-        """Executions that fit all conditions, newest first, fetched page by page while you iterate."""
+        """Executions that fit all conditions, newest first, fetched page by page while you iterate.
+
+        Units, the parts of executions that run elsewhere, are among them where `kind` is unit or any.
+        """
         params: Params = {
             "status": list(status),
             "flow": flow,
             "namespace": namespace,
             "tag": [f"{key}:{value}" for key, value in (tags or {}).items()],
             "trigger": trigger,
+            "kind": kind,
             "parent": parent,
             "root": root,
             "created_after": created_after.isoformat() if created_after else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from perdure.client.paging import all_pages
-from perdure.client.transport import Transport
+from perdure.client.transport import Transport, segment
 from perdure.wire.flows import Flow, FlowDetail, FlowList, FlowVersion, FlowVersionDetail, FlowVersionList, Validation
 from perdure.wire.nodes import FlowGraph
 
@@ -23,7 +23,7 @@ class AsyncFlows:
 
     async def get(self, id: str) -> FlowDetail:
         """A flow with its latest definition. Raises FlowNotFound."""
-        return await self._transport.call("GET", f"/flows/{_qualified(id)}", FlowDetail)
+        return await self._transport.call("GET", _path(id), FlowDetail)
 
     async def put(self, id: str, document: str | bytes, *, media_type: str = "application/yaml") -> FlowDetail:
         """Make a document (YAML or JSON) the flow's latest version; its `id` must be the same.
@@ -32,7 +32,7 @@ class AsyncFlows:
         """
         return await self._transport.call(
             "PUT",
-            f"/flows/{_qualified(id)}",
+            _path(id),
             FlowDetail,
             content=document.encode() if isinstance(document, str) else document,
             headers={"Content-Type": media_type},
@@ -40,21 +40,21 @@ class AsyncFlows:
 
     async def delete(self, id: str) -> None:
         """Raises FlowNotFound, Conflict when it has executions that are not finished, or a folder manages it."""
-        await self._transport.request("DELETE", f"/flows/{_qualified(id)}")
+        await self._transport.request("DELETE", _path(id))
 
     async def versions(self, id: str, *, limit: int | None = None) -> AsyncIterator[FlowVersion]:
         """Its versions, newest first."""
-        path = f"/flows/{_qualified(id)}/versions"
+        path = f"{_path(id)}/versions"
         async for version in all_pages(self._transport, path, FlowVersionList, params={}, limit=limit):
             yield version
 
     async def version(self, id: str, number: int) -> FlowVersionDetail:
         """One version with its definition and the text it was given as."""
-        return await self._transport.call("GET", f"/flows/{_qualified(id)}/versions/{number}", FlowVersionDetail)
+        return await self._transport.call("GET", f"{_path(id)}/versions/{number}", FlowVersionDetail)
 
     async def graph(self, id: str) -> FlowGraph:
         """Nodes and edges of the latest version."""
-        return await self._transport.call("GET", f"/flows/{_qualified(id)}/dag", FlowGraph)
+        return await self._transport.call("GET", f"{_path(id)}/dag", FlowGraph)
 
     async def validate(self, document: str | bytes, *, media_type: str = "application/yaml") -> Validation:
         """What is wrong with a document, everything at once; nothing is stored."""
@@ -68,5 +68,6 @@ class AsyncFlows:
         )
 
 
-def _qualified(id: str) -> str:
-    return id if "/" in id else f"default/{id}"
+def _path(id: str) -> str:
+    namespace, slash, name = id.partition("/")
+    return f"/flows/{segment(namespace)}/{segment(name)}" if slash else f"/flows/default/{segment(id)}"

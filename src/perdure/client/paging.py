@@ -29,6 +29,7 @@ async def all_pages(
     limit: int | None,
     cursor_name: str = "cursor",
     cursor: str | None = None,
+    page_size: int = PAGE_SIZE,
 ) -> AsyncIterator[T]:
     """The entries of a list, page after page, at most `limit`, from `cursor` on.
 
@@ -36,7 +37,7 @@ async def all_pages(
     """
     left = limit
     while left is None or left > 0:
-        size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+        size = page_size if left is None else min(left, page_size)
         page = await transport.call("GET", path, answer, params={**params, "limit": size, cursor_name: cursor})
         for entry in page.data if left is None else page.data[:left]:
             yield entry

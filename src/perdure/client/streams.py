@@ -8,6 +8,7 @@ from typing import TypeVar
 import httpx2
 
 from perdure.base.clock import SECOND
+from perdure.base.codec import VALUE_LIMIT
 from perdure.client.errors import ClientError, ServerBusy, ServerTrouble, ServerUnreachable
 from perdure.client.transport import Params, Transport, decoded
 from perdure.wire.events import Event, FeedReset
@@ -23,6 +24,10 @@ END = "end"
 """Name of the message by which the server says that a stream is over and need not be taken up again."""
 RESET = "reset"
 """Name of the message by which the server says that events were missed."""
+
+
+MESSAGE_BYTES = 2 * VALUE_LIMIT
+"""Of one message, at most: an event's data may hold a value, with more around it."""
 
 
 async def event_messages(
@@ -50,17 +55,18 @@ async def event_messages(
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor is not None else {})}
         try:
             async with transport.stream("GET", path, params=params, headers=headers) as response:
-                async for message in httpx2.EventSource(response):
+                async for message in httpx2.EventSource(response, max_event_size=MESSAGE_BYTES):
                     failures = 0
                     alive_at = policy.clock.monotonic()
                     retry_s = message.retry / 1000 if message.retry is not None else retry_s
+                    # A ping has no data, but may say from where to go on.
+                    cursor = message.id or cursor
                     if message.event == END:
                         return
                     if message.event == RESET:
                         if on_reset is not None:
                             on_reset(decoded(message.data, FeedReset, status=response.status_code))
                     elif message.data:
-                        cursor = message.id or cursor
                         yield cursor or "", decoded(message.data, answer, status=response.status_code)
         except (ServerUnreachable, ServerTrouble) as error:
             broke = error

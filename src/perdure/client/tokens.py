@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from perdure.client.transport import Transport
+from perdure.client.transport import Transport, segment
 from perdure.wire.system import CreatedToken, CreateToken, Token, TokenList
 
 
@@ -25,4 +25,4 @@ class AsyncTokens:
 
     async def revoke(self, id: str) -> None:
         """From now on it opens nothing. Raises NotFound."""
-        await self._transport.request("DELETE", f"/tokens/{id}")
+        await self._transport.request("DELETE", f"/tokens/{segment(id)}")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -189,6 +190,11 @@ class Transport:
             retry_after_s=wait_s,
             extra={key: value for key, value in members.items() if key not in known},
         )
+
+
+def segment(text: str) -> str:
+    """One segment of a path: what else it may hold does not lead to another path or into the query."""
+    return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")
 
 
 def decoded(data: bytes | str, answer: type[T], *, status: int) -> T:

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from perdure.base.clock import Alarm
-from perdure.base.codec import INLINE_LIMIT, decode, encode
+from perdure.base.codec import INLINE_LIMIT, Json, decode, encode
 from perdure.base.ids import id_text
-from perdure.engine.requests import StartRequest
+from perdure.engine.children import build_child
+from perdure.engine.outbox import Outbox
 from perdure.engine.shop import Shop
 from perdure.engine.sink import AttemptSink
+from perdure.engine.units import new_unit, unit_work
 from perdure.engine.values import ValueRefused, inline, to_json
 from perdure.engine.views import Views
-from perdure.errors import CallerError
-from perdure.flows.program import ExpressionFailed, Program, Rendered
+from perdure.flows.program import ExpressionFailed, Rendered, Runnable
+from perdure.flows.sealing import Seal
 from perdure.model.decide import attempt, wait
 from perdure.model.decide.effects import Effect
-from perdure.model.definition import OnInterrupt
-from perdure.model.execution import ExecutionState, NodeRun
+from perdure.model.definition import Node, OnInterrupt
+from perdure.model.execution import UNIT, ExecutionState, NodeRun
 from perdure.model.failure import Failure
+from perdure.model.queue_line import queue_of
 from perdure.model.states import NodeStatus
-from perdure.nodes.flow import parse_flow_config
-from perdure.nodes.interface import Call, NodeCrashed, NodeFailed, NodeOrphaned, NodeType
+from perdure.model.unit import leaves
+from perdure.nodes.interface import Call, NodeCrashed, NodeFailed, NodeOrphaned, NodeType, Sink
 from perdure.nodes.sleep import sleep_until
-from perdure.store.records import ArtifactRecord, ExecutionRecord, NewExecution
+from perdure.store.records import ExecutionRecord, Value
 
+_MASKED = (
+    "the output holds the value of {}: it is masked in what is recorded and in what later nodes get; "
+    "name the secret in the node that needs it"
+)
+_LEASE_PAUSE_S = 0.05
 _STOPPED = Failure(code="cancelled", message="the attempt was stopped", retryable=False)
 
 
@@ -36,13 +44,11 @@ class Driver(Protocol):
 
     shop: Shop
     record: ExecutionRecord
-    program: Program
+    program: Runnable
     state: ExecutionState
     views: Views
-    children: list[NewExecution]
-    gone: bool
+    outbox: Outbox
     draining: bool
-    logs: Any
 
     @property
     def closed(self) -> bool: ...
@@ -51,17 +57,14 @@ class Driver(Protocol):
     @property
     def quarantined(self) -> bool: ...
     def feed(self, effects: Sequence[Effect]) -> None: ...
-    def hold_launch(self, launch: Any) -> None: ...
     def hand_back(self, *, crashed: Failure | None = None) -> None: ...
     def attempt_ended(self) -> None: ...
-    def tell(self, event: Any) -> None: ...
-    def publish(self, artifact: ArtifactRecord, event: Any) -> None: ...
 
 
 class Flight:
     """One attempt in flight. `ending` is why it is being stopped: None, cancelled or timed_out."""
 
-    __slots__ = ("call", "ending", "task", "timer", "timer_at")
+    __slots__ = ("call", "ending", "keeping", "task", "timer", "timer_at")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -70,6 +73,13 @@ class Flight:
         self.timer_at: int | None = None
         """When its timeout is over; code that blocks the loop keeps the timer itself from firing."""
         self.ending: NodeStatus | None = None
+        self.keeping: list[asyncio.Task[None]] = []
+        """Artifacts on their way to where they are kept."""
+
+    def disarm(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.timer_at = None
 
 
 class Attempts:
@@ -97,6 +107,8 @@ class Attempts:
         now = owner.shop.clock.now()
         spec = attempt.spec_of(owner.state, run)
         try:
+            if leaves(spec, queue=queue_of(owner.record.queue)):
+                return self._send_away(run, spec)
             rendered = self._render(run)
             run.input_value = None
             node_type = owner.shop.node_types.get(spec.type)
@@ -114,7 +126,7 @@ class Attempts:
             return ()
         call = self._call(run, rendered)
         if owner.careful or spec.on_interrupt is OnInterrupt.FAIL:
-            owner.hold_launch(lambda: self._fly(run, node_type, call))
+            owner.outbox.held_launches.append(lambda: self._fly(run, node_type, call))
         else:
             self._fly(run, node_type, call)
         return ()
@@ -123,7 +135,11 @@ class Attempts:
         """Something besides an attempt that the owner has to wait for."""
         task = self._owner.shop.loop.create_task(coroutine)
         self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        task.add_done_callback(self._other_ended)
+
+    def _other_ended(self, task: asyncio.Task[None]) -> None:
+        self._others.discard(task)
+        self._owner.attempt_ended()
 
     def stop(self, run: NodeRun, *, force: bool, ending: NodeStatus = NodeStatus.CANCELLED) -> None:
         """Have the attempt stopped for certain; its end comes as a fact. Never begun ones end at once."""
@@ -140,13 +156,16 @@ class Attempts:
             # Behind its first step: a task cancelled before that never runs, and its end would not be told.
             self._owner.shop.loop.call_soon(flight.task.cancel)
 
-    def abort(self) -> None:
-        """Stop everything; nobody is told any more."""
+    def abort(self, *, at_once: bool = False) -> None:
+        """Stop everything, `at_once` without grace, whatever was granted before; nobody is told any more."""
         for flight in self._flights.values():
             if flight.timer is not None:
                 flight.timer.cancel()
-            if flight.task is not None and flight.ending is None:
-                flight.ending = NodeStatus.CANCELLED
+            hurried = at_once and flight.call.grace_us > 0
+            if hurried:
+                flight.call.grace_us = 0
+            if flight.task is not None and (flight.ending is None or hurried):
+                flight.ending = flight.ending or NodeStatus.CANCELLED
                 flight.task.cancel()
         for task in self._others:
             task.cancel()
@@ -154,12 +173,12 @@ class Attempts:
     def tasks(self) -> list[asyncio.Task[None]]:
         return [flight.task for flight in self._flights.values() if flight.task is not None]
 
-    def _render(self, run: NodeRun) -> Rendered:
+    def _render(self, run: NodeRun, *, secrets: Mapping[str, str] | None = None) -> Rendered:
         owner = self._owner
+        scope = owner.views.of_node(run.node, secrets=secrets, **self._item(run))
         if run.compensates:
-            scope = owner.views.of_node(run.node, **self._item(run))
             return owner.program.compensation(run.node, scope)
-        return owner.program.call(run.node, owner.views.of_node(run.node, **self._item(run)))
+        return owner.program.call(run.node, scope)
 
     def _item(self, run: NodeRun) -> dict[str, Any]:
         if self._owner.state.nodes[run.node].spec.foreach is None:
@@ -172,18 +191,24 @@ class Attempts:
     def _call(self, run: NodeRun, rendered: Rendered) -> Call:
         owner, record = self._owner, self._owner.record
         spec = attempt.spec_of(owner.state, run)
-        execution_id = id_text(record.id)
+        execution_id, number, ordinal, label = id_text(record.id), record.number, run.ordinal, run.label
+        attempt_id = f"{execution_id}.{run.node}.{run.ordinal}.{run.label}.{run.attempt}.{record.epoch}"
+        origin = owner.program.origin
+        if origin is not None and record.parent is not None:
+            # What runs is told of the execution that its author knows; the attempt is the unit's own.
+            execution_id, number = id_text(record.parent), origin.execution_number
+            ordinal, label = origin.ordinal, origin.label
         return Call(
             execution_id=execution_id,
-            execution_number=record.number,
+            execution_number=number,
             workspace=record.workspace,
             flow=record.flow,
             flow_version=record.flow_version,
             node=run.node,
-            ordinal=run.ordinal,
-            label=run.label,
+            ordinal=ordinal,
+            label=label,
             attempt=run.attempt,
-            attempt_id=f"{execution_id}.{run.node}.{run.ordinal}.{run.label}.{run.attempt}.{record.epoch}",
+            attempt_id=attempt_id,
             epoch=record.epoch,
             config=rendered.config,
             with_=rendered.with_,
@@ -191,20 +216,36 @@ class Attempts:
             isolation=spec.isolation,
             grace_us=owner.shop.settings.grace,
             quarantine=owner.quarantined,
-            sink=AttemptSink(owner, run),
+            sink=AttemptSink(owner.outbox, run, self),
         )
 
     def _fly(self, run: NodeRun, node_type: NodeType, call: Call) -> None:
         owner = self._owner
         if owner.closed or owner.state.running.get(run.key) is not run or run.key in self._flights:
             return
+        if not owner.shop.may_begin():
+            # The lease may be over: either all of it is let go of in a moment, or a heartbeat gets through after all.
+            owner.shop.loop.call_later(_LEASE_PAUSE_S, self._fly, run, node_type, call)
+            return
         flight = self._flights[run.key] = Flight(call)
         flight.task = owner.shop.loop.create_task(self._attempt(run, node_type, flight))
-        timeout = attempt.spec_of(owner.state, run).timeout
-        if timeout is not None:
-            clock = owner.shop.clock
+        self.begin_timeout(run)
+
+    def begin_timeout(self, run: NodeRun) -> None:
+        """The attempt has its place, or needs none: its timeout counts from now on."""
+        timeout = attempt.spec_of(self._owner.state, run).timeout
+        flight = self._flights.get(run.key)
+        if timeout is not None and flight is not None:
+            flight.disarm()
+            clock = self._owner.shop.clock
             flight.timer_at = clock.now() + timeout
             flight.timer = clock.call_at(flight.timer_at, self._timed_out, run, flight)
+
+    def hold_timeout(self, run: NodeRun) -> None:
+        """The attempt waits for a place, which is not its fault."""
+        flight = self._flights.get(run.key)
+        if flight is not None:
+            flight.disarm()
 
     def _timed_out(self, run: NodeRun, flight: Flight) -> None:
         if self._flights.get(run.key) is flight:
@@ -221,10 +262,12 @@ class Attempts:
             if flight.timer_at is not None and self._owner.shop.clock.now() > flight.timer_at:
                 flight.ending = NodeStatus.TIMED_OUT
                 raise NodeFailed(_STOPPED)
-            output = await self._output(run, returned)
+            output = await self._output(run, returned, flight.call.sink)
         except NodeFailed as error:
             failure = error.failure
             orphaned, crashed = isinstance(error, NodeOrphaned), isinstance(error, NodeCrashed)
+            if isinstance(error, NodeOrphaned) and error.lives is not None:
+                self._left_behind(run, flight.call, error.lives)
         except asyncio.CancelledError:
             failure = _STOPPED
         except ValueRefused as error:
@@ -235,6 +278,7 @@ class Attempts:
                 self._land(run, flight)
                 self._owner.feed(self._fail(run, failure))
                 raise
+        failure = await self._keep_artifacts(flight, failure)
         self._land(run, flight)
         if self._owner.closed:
             return
@@ -247,6 +291,37 @@ class Attempts:
             self._owner.feed(attempt.succeeded(self._owner.state, run, output, now))
         else:
             self._owner.feed(self._ended_badly(run, flight, failure, orphaned=orphaned))
+
+    def keep(self, run: NodeRun, work: Coroutine[Any, Any, None]) -> None:
+        """Have an artifact kept; the attempt does not end before."""
+        flight = self._flights.get(run.key)
+        if flight is None:
+            work.close()
+            return
+        flight.keeping.append(self._owner.shop.loop.create_task(work))
+
+    async def _keep_artifacts(self, flight: Flight, failure: Failure | None) -> Failure | None:
+        """The attempt's failure once its artifacts are where others find them, or could not be brought there."""
+        if not flight.keeping:
+            return failure
+        try:
+            if self._owner.closed:
+                raise asyncio.CancelledError
+            done = await asyncio.gather(*flight.keeping, return_exceptions=True)
+        except asyncio.CancelledError:
+            for task in flight.keeping:
+                task.cancel()
+            return _STOPPED
+        errors = [error for error in done if isinstance(error, BaseException)]
+        if failure is None and errors:
+            failure = Failure(code="artifact_not_stored", message=f"an artifact could not be stored: {errors[0]}")
+        return failure
+
+    def _left_behind(self, run: NodeRun, call: Call, lives: Callable[[], bool]) -> None:
+        """Whoever owns the execution by now, what could not be stopped burdens this process."""
+        self._owner.shop.orphans.add(
+            self._owner.record.id, node=run.node, ordinal=run.ordinal, attempt=call.attempt, lives=lives
+        )
 
     def _land(self, run: NodeRun, flight: Flight) -> None:
         if flight.timer is not None:
@@ -282,58 +357,77 @@ class Attempts:
     def _fail(self, run: NodeRun, failure: Failure, *, status: NodeStatus = NodeStatus.FAILED) -> Sequence[Effect]:
         shop = self._owner.shop
         return attempt.failed(
-            self._owner.state, run, failure, shop.clock.now(), status=status, jitter=shop.random.random()
+            self._owner.state,
+            run,
+            shop.masker.failure(failure),
+            shop.clock.now(),
+            status=status,
+            jitter=shop.random.random(),
         )
 
     async def _keep_input(self, run: NodeRun, call: Call) -> None:
-        shown = call.with_ or call.config
-        data = _masked(self._owner.shop, encode(shown))
+        data = self._owner.shop.masker.input(call.with_ or call.config)
         run.input_value = inline(data) if len(data) <= INLINE_LIMIT else await self._owner.shop.values.store(data)
 
-    async def _output(self, run: NodeRun, output: Any) -> Any:
-        """The output as plain JSON, its row's value ready (a blob is on disk before the row says so)."""
+    async def _output(self, run: NodeRun, output: Any, sink: Sink) -> Any:
+        """The output as plain JSON, its row's value ready (a blob is on disk before the row says so).
+
+        What is recorded is what later nodes get, before a crash and behind it: secrets are masked in both.
+        """
         if output is None:
             run.output_value = None
             return None
         data = to_json(output, f"what {run.node} returned")
+        masker = self._owner.shop.masker
+        names = masker.names_in(data)
+        if names:
+            sink.log("warning", _MASKED.format(" and ".join(f"${{secrets.{name}}}" for name in names)))
+            data = encode(masker.value(decode(data)))
         if len(data) <= INLINE_LIMIT:
             run.output_value = inline(data)
         else:
             run.output_value = await self._owner.shop.values.store(data)
         return decode(data)
 
+    def _send_away(self, run: NodeRun, spec: Node) -> Sequence[Effect]:
+        """Have a unit make the run's attempts. Raises ExpressionFailed."""
+        owner = self._owner
+        seal = Seal(owner.program.secrets(run.node, compensates=run.compensates))
+        rendered = self._render(run, secrets=seal.markers)
+        try:
+            data, shown = unit_work(owner.record, run, rendered, seal)
+        except ValueRefused as error:
+            return self._fail(run, error.failure)
+        if len(data) > INLINE_LIMIT:
+            self.spawn(self._send_large(run, spec, data, shown))
+            return ()
+        run.input_value = inline(owner.shop.masker.input(shown))
+        return self._sent(run, spec, inline(data))
+
+    async def _send_large(self, run: NodeRun, spec: Node, data: bytes, shown: Json) -> None:
+        values = self._owner.shop.values
+        work = await values.store(data)
+        run.input_value = await values.store(self._owner.shop.masker.input(shown))
+        if run.key in self._owner.state.running and not self._owner.closed:
+            self._owner.feed(self._sent(run, spec, work))
+
+    def _sent(self, run: NodeRun, spec: Node, work: Value) -> Sequence[Effect]:
+        owner, now = self._owner, self._owner.shop.clock.now()
+        unit = new_unit(owner.record, run, spec, work=work, at=now)
+        owner.outbox.children.append(unit)
+        return wait.suspended(owner.state, run, UNIT, now, child=unit.id)
+
     async def _start_child(self, run: NodeRun, rendered: Rendered) -> None:
         owner = self._owner
-        effects: Sequence[Effect]
         try:
-            target = parse_flow_config(rendered.config, rendered.with_)
-            request = StartRequest(
-                workspace=owner.record.workspace,
-                flow=target.flow,
-                version=target.version,
-                input=target.input,
-                trigger_kind="flow",
-                trigger_id=id_text(owner.record.id),
-            )
-            child = await owner.shop.starts.child(request, parent=(owner.record, run))
-        except (CallerError, ValueError) as error:
-            code = error.code if isinstance(error, CallerError) else "invalid_config"
-            details = (
-                {"problems": [encode(p).decode() for p in error.problems]} if isinstance(error, CallerError) else None
-            )
-            if owner.closed:
-                return
-            effects = self._fail(run, Failure(code=code, message=str(error), retryable=False, details=details))
-        else:
-            if run.key not in owner.state.running or owner.closed:
-                return
-            owner.children.append(child)
-            effects = wait.suspended(owner.state, run, "child", owner.shop.clock.now(), child=child.id)
-        owner.feed(effects)
-
-
-def _masked(shop: Shop, data: bytes) -> bytes:
-    return shop.masker.mask(data.decode()).encode() if shop.masker else data
+            child = await build_child(owner.shop, owner.record, run, rendered)
+        except NodeFailed as error:
+            if not owner.closed:
+                owner.feed(self._fail(run, error.failure))
+            return
+        if run.key in owner.state.running and not owner.closed:
+            owner.outbox.children.append(child)
+            owner.feed(wait.suspended(owner.state, run, "child", owner.shop.clock.now(), child=child.id))
 
 
 def unexpected(error: BaseException) -> Failure:

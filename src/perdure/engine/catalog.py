@@ -6,15 +6,18 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from perdure.base.clock import Clock
-from perdure.errors import CallerError, FlowNotFound, FlowVersionNotFound, InvalidFlow, Problem
-from perdure.flows.program import Program, check_document, compile_flow, load_program
+from perdure.base.clock import SECOND, Clock
+from perdure.errors import FlowNotFound, FlowVersionNotFound
+from perdure.flows.checking import Checked, check_document
+from perdure.flows.program import Program, compile_flow, load_program
 from perdure.nodes.interface import NodeType
 from perdure.store.commands import DeleteFlow, PutFlow
 from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
 
 _CACHED_PROGRAMS = 1_000
+_TRUSTED_FOR = SECOND
+"""How long a latest version counts as such where other processes put flows too."""
 
 
 class Catalog:
@@ -22,11 +25,13 @@ class Catalog:
 
     def __init__(self, *, store: Store, recorder: Recorder, clock: Clock, node_types: Mapping[str, NodeType]) -> None:
         self._store = store
+        self._is_shared = store.sharing is not None
         self._recorder = recorder
         self._clock = clock
         self.node_types = node_types
         self._programs: OrderedDict[tuple[str, str, int], Program] = OrderedDict()
-        self._latest: dict[tuple[str, str], int] = {}
+        self._latest: dict[tuple[str, str], tuple[int, int]] = {}
+        """The number of the latest version, and when (monotonic) that was known."""
 
     async def program(self, workspace: str, flow: str, version: int | None = None) -> tuple[int, Program]:
         """The version's number and program; without a version the latest of a flow that is not deleted.
@@ -34,7 +39,7 @@ class Catalog:
         Raises `FlowNotFound`, `FlowVersionNotFound`.
         """
         if version is None:
-            version = self._latest.get((workspace, flow))
+            version = self._known_latest(workspace, flow)
         if version is not None:
             program = self._programs.get((workspace, flow, version))
             if program is not None:
@@ -45,9 +50,11 @@ class Catalog:
             if version is None or await self._store.flows.get(workspace, flow) is None:
                 raise FlowNotFound(f"there is no flow {flow!r}", flow=flow)
             raise FlowVersionNotFound(f"flow {flow!r} has no version {version}", flow=flow, version=version)
-        program = load_program(record.document, node_types=self.node_types)
+        program = self._programs.get((workspace, flow, record.number))
+        if program is None:
+            program = load_program(record.document, node_types=self.node_types)
         if version is None:
-            self._latest[workspace, flow] = record.number
+            self._latest[workspace, flow] = record.number, self._clock.monotonic()
         self._keep(workspace, flow, record.number, program)
         return record.number, program
 
@@ -81,7 +88,7 @@ class Catalog:
                 source=source,
             )
         )
-        self._latest[workspace, flow] = number
+        self._latest[workspace, flow] = number, self._clock.monotonic()
         self._keep(workspace, flow, number, program)
         return flow, number, created
 
@@ -90,12 +97,15 @@ class Catalog:
         await self._recorder.execute(DeleteFlow(at=self._clock.now(), workspace=workspace, id=flow, source=source))
         self._latest.pop((workspace, flow), None)
 
-    def check(self, text: bytes, *, media_type: str) -> list[Problem]:
-        """Every problem of a document; empty when it is fine."""
-        try:
-            return check_document(text, media_type=media_type, node_types=self.node_types)
-        except (InvalidFlow, CallerError) as error:
-            return list(error.problems) or [Problem(error.code, error.message)]
+    def check(self, text: bytes, *, media_type: str) -> Checked:
+        """Every problem of a document, and what may go wrong with it here; nothing is stored."""
+        return check_document(text, media_type=media_type, node_types=self.node_types)
+
+    def _known_latest(self, workspace: str, flow: str) -> int | None:
+        known = self._latest.get((workspace, flow))
+        if known is None or (self._is_shared and self._clock.monotonic() - known[1] > _TRUSTED_FOR):
+            return None
+        return known[0]
 
     def _keep(self, workspace: str, flow: str, version: int, program: Program) -> None:
         self._programs[workspace, flow, version] = program

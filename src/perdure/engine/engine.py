@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 import structlog
 
+from perdure.artifacts.interface import ArtifactStorage
 from perdure.base.clock import SECOND, Clock
-from perdure.base.ids import id_text, new_id
+from perdure.base.ids import id_text
 from perdure.engine.catalog import Catalog
+from perdure.engine.ends import Ends
 from perdure.engine.folders import Folders
 from perdure.engine.hub import Hub
 from perdure.engine.later import Later
 from perdure.engine.loops.claimer import Claimer
-from perdure.engine.loops.heartbeat import HeartbeatSender
-from perdure.engine.loops.housekeeper import CounterFolder, Trimmer
+from perdure.engine.loops.housekeeper import CounterFolder, Partitioner, Trimmer
 from perdure.engine.loops.loop import Loop
 from perdure.engine.loops.timekeeper import Timekeeper
+from perdure.engine.membership import Membership
+from perdure.engine.neighbours import Neighbours
+from perdure.engine.orphans import Orphans
 from perdure.engine.owner import Owner
 from perdure.engine.owners import Owners
+from perdure.engine.pace import Pace
 from perdure.engine.requests import StartRequest
 from perdure.engine.secrets import Masker
 from perdure.engine.settings import EngineSettings
@@ -32,24 +35,26 @@ from perdure.engine.starts import Starts
 from perdure.engine.values import Values
 from perdure.engine.watchdog import Watchdog
 from perdure.engine.why import why
-from perdure.errors import CallerError, Draining, ExecutionEnded, ExecutionNotFound
+from perdure.errors import CallerError, Draining, ExecutionEnded, StoreIncompatible
 from perdure.flows.program import Program
-from perdure.model.event import TERMINAL_TYPES
 from perdure.model.states import TERMINAL, ExecutionStatus
 from perdure.nodes.registry import load_node_types
 from perdure.nodes.runtime import NodeRuntime
-from perdure.store.commands import (
-    CancelExecutions,
-    InterruptWorkers,
-    RegisterWorker,
-    StartExecutions,
-    StopWorker,
-)
+from perdure.store.commands import CancelExecutions, StartExecutions
 from perdure.store.interface import BatchOutcome, Store
 from perdure.store.recorder import Recorder
 from perdure.store.records import NewExecution, Started, Value, WorkerRecord
 
 log = structlog.get_logger(__name__)
+
+_CLAIMED_AT_ONCE = 100
+_CLAIMED_AT_ONCE_SHARED = 25
+"""Where others claim too, so that the first to come does not take all."""
+_CLAIM_SCAN_S = 5.0
+_CLAIM_POLL_S = 1.0
+_TIMER_SCAN_S = 30.0
+_TIMER_POLL_S = 1.0
+"""On a shared store a timer whose setter has died is this late at most."""
 
 
 class Engine:
@@ -64,7 +69,9 @@ class Engine:
         settings: EngineSettings,
         secrets: Mapping[str, str] | None = None,
         random: Random | None = None,
+        artifacts: ArtifactStorage | None = None,
     ) -> None:
+        """`artifacts`: where contents are kept for all who share the store; None is the folder in the home."""
         self.store = store
         self.recorder = recorder
         self.runtime = runtime = NodeRuntime(settings.runtime_settings())
@@ -72,52 +79,66 @@ class Engine:
         self.clock = clock
         self.settings = settings
         self.hub = Hub()
+        self.orphans = Orphans(clock)
         self.catalog = Catalog(store=store, recorder=recorder, clock=clock, node_types=node_types)
-        self.folders = Folders(settings.flow_folders, store=store, catalog=self.catalog, runtime=runtime)
-        self.values = Values(runtime.storage)
+        self.folders = Folders(
+            settings.flow_folders, store=store, catalog=self.catalog, runtime=runtime, puts=settings.puts_flows
+        )
+        self.artifacts = artifacts or runtime.storage
+        self.values = Values(self.artifacts)
         self.starts = Starts(self.catalog, self.values, clock)
         self.draining = False
         self._stopping: asyncio.Task[None] | None = None
-        self.worker = WorkerRecord(
-            id=id_text(new_id()), number=0, name=settings.worker_name, host=platform.node(), pid=os.getpid(),
-            started_at=clock.now(), heartbeat_at=clock.now(),
+        self._membership = Membership(
+            store=store, recorder=recorder, clock=clock, settings=settings, holds=self._holds, let_go=self._let_go,
+            joined=self._registered,
         )  # fmt: skip
+        draws = random or Random()
+        self._pace = Pace(draws)
         self._shop = Shop(
             clock=clock, loop=asyncio.get_running_loop(), recorder=recorder, later=Later(asyncio.get_running_loop()), store=store,
             node_types=node_types, settings=settings, values=self.values, secrets=secrets or {},
-            masker=Masker(secrets or {}), random=random or Random(), starts=self.starts, worker=self.worker.id,
+            masker=Masker(secrets or {}), random=draws, starts=self.starts, orphans=self.orphans,
+            worker=self.worker.id, has_room=lambda: self._free_slots() > 0, may_begin=self._membership.allows, artifacts=self.artifacts,
         )  # fmt: skip
         self.owners = Owners(self._shop, self.catalog, on_free=self._slot_freed)
-        self._ends: dict[bytes, list[asyncio.Future[None]]] = {}
+        self.ends = Ends(store)
         self._watchdog = Watchdog(blocked=_loop_is_blocked)
-        self._timekeeper = Timekeeper(recorder=recorder, clock=clock)
+        self._neighbours: Neighbours | None = None
+        if store.sharing is not None:
+            self._neighbours = Neighbours(
+                store=store, signals=store.sharing.signals, recorder=recorder, clock=clock, lease=settings.lease,
+                hub=self.hub, ends=self.ends, owners=self.owners, worker=self, pace=self._pace,
+            )  # fmt: skip
+        self._timekeeper = Timekeeper(recorder=recorder, clock=clock, pause_s=self._timer_pause_s)
         self._claimer = Claimer(
-            recorder=recorder, clock=clock, worker=self.worker.id, queues=settings.queues,
-            everything=settings.claim, free=self._free_slots, take=self.owners.take,
+            recorder=recorder, clock=clock, settings=settings, worker=self._claims_as, free=self._free_slots,
+            batch=_CLAIMED_AT_ONCE if self._neighbours is None else _CLAIMED_AT_ONCE_SHARED, take=self.owners.take,
+            pause_s=self._claim_pause_s, pass_on=self._pass_on,
         )  # fmt: skip
         self._claiming = Loop("claimer", self._claimer.work)
         self._timing = Loop("timekeeper", self._timekeeper.work)
         self._timekeeper.due = self._timing.wake
-        heartbeat = HeartbeatSender(recorder=recorder, clock=clock, worker=self.worker.id, fenced=self._fenced)
         self._loops = [
-            self._claiming,
             self._timing,
-            Loop("heartbeat", heartbeat.work),
             Loop("folders", self.folders.work),
-            Loop("counters", CounterFolder(recorder=recorder, clock=clock).work),
-            Loop("trimmer", Trimmer(recorder=recorder, clock=clock, settings=settings).work),
+            Loop("counters", CounterFolder(recorder=recorder, clock=clock, pace=self._pace).work),
+            Loop("trimmer", Trimmer(recorder=recorder, clock=clock, settings=settings, pace=self._pace).work),
         ]
+        if store.sharing is not None:
+            self._loops.append(Loop("partitioner", Partitioner(sharing=store.sharing).work))
 
     async def start(self) -> None:
         """Register as a worker, make what a dead predecessor left claimable, begin to claim."""
-        await self.runtime.start()
+        if self.settings.works:
+            await self.runtime.start()
         await self.folders.load()
         self.folders.watch()
-        number = await self.recorder.execute(RegisterWorker(at=self.clock.now(), worker=self.worker))
-        self.worker.number = number
-        recovered = await self.recorder.execute(InterruptWorkers(at=self.clock.now(), all_but=self.worker.id))
-        if recovered:
-            log.info("recovering executions of a process that died", executions=len(recovered))
+        if self._neighbours is not None:
+            await self._neighbours.start()
+        if self.settings.works:
+            await self._membership.join()
+            self._claiming.start()
         for loop in self._loops:
             loop.start()
         self._watchdog.start()
@@ -137,12 +158,18 @@ class Engine:
         self.draining = True
         self._watchdog.stop()
         await self.folders.close()
+        # What it has just claimed is to be handed back with the rest.
+        await self._claiming.finish()
         for loop in self._loops:
             await loop.stop()
         await self.owners.wind_up(drain / SECOND)
-        await self.recorder.execute(StopWorker(at=self.clock.now(), worker=self.worker.id))
-        await self.recorder.close()
-        await self.runtime.stop()
+        if self._neighbours is not None:
+            await self._neighbours.stop()
+        try:
+            await self._membership.leave()
+        finally:
+            await self.recorder.close()
+            await self.runtime.stop()
 
     # What callers ask for
 
@@ -165,8 +192,9 @@ class Engine:
                 if atomic:
                     raise
                 answers.append(error)
-        claimable = self._reserve(len(built))
-        for execution, _ in built[:claimable]:
+        served = [execution for execution, _ in built if self._claimer.serves(execution.queue)]
+        claimable = self._reserve(len(served))
+        for execution in served[:claimable]:
             execution.claim_by = self.worker.id
         try:
             started = await self._insert([execution for execution, _ in built], atomic=atomic)
@@ -209,7 +237,7 @@ class Engine:
         await self.owners.deliver([id_])
         owner = self.owners.get(id_)
         if owner is not None:
-            await owner.durable()
+            await owner.outbox.durable()
         record = await self.store.executions.get(workspace, id_)
         if record is None:
             return answer
@@ -223,25 +251,7 @@ class Engine:
 
         `is_fresh`: `start_executions` has just given it back as running, so that it cannot have ended before this call.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._ends.setdefault(id_, [])
-        waiters.append(future)
-        try:
-            if not is_fresh:
-                record = await self.store.executions.get(workspace, id_)
-                if record is None:
-                    raise ExecutionNotFound(f"there is no execution {id_text(id_)}")
-                if record.status in TERMINAL:
-                    return True
-            async with asyncio.timeout(timeout / SECOND):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            waiters.remove(future)
-            if not waiters and self._ends.get(id_) is waiters:
-                del self._ends[id_]
-        return True
+        return await self.ends.wait(workspace, id_, timeout, is_fresh=is_fresh)
 
     def claim_family(self, id_: bytes) -> None:
         """Claim that execution and those below it, whenever they can be had (`perdure run`)."""
@@ -259,44 +269,109 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """For system info and metrics."""
         return {
-            "worker": self.worker.id,
-            "slots": self.settings.slots,
+            "worker": self.worker.id if self.settings.works else None,
+            "slots": self.settings.slots if self.settings.works else 0,
             "owned": len(self.owners),
             "draining": self.draining,
             "subscriptions": len(self.hub),
             "loop_blocked": self._watchdog.stretches,
+            "orphans": self.orphans.describe(),
             "nodes": self.runtime.describe(),
-            "loops": {loop.name: loop.last_error for loop in self._loops},
+            "loops": {loop.name: loop.last_error for loop in self._all_loops()},
         }
+
+    def _all_loops(self) -> list[Loop]:
+        return [self._claiming, *self._loops, *([] if self._neighbours is None else self._neighbours.loops)]
 
     # What the recorder tells
 
     def on_batch(self, outcome: BatchOutcome) -> None:
         """The recorder committed a batch: tell whoever waits for something in it."""
         self.hub.publish(outcome.chunks)
-        if self._ends:
-            for chunk in outcome.chunks:
-                if chunk.execution_id in self._ends and any(e.type in TERMINAL_TYPES for e in chunk.events):
-                    for future in self._ends[chunk.execution_id]:
-                        if not future.done():
-                            future.set_result(None)
+        self.ends.publish(outcome.chunks)
         if outcome.deliveries:
-            ids = [id_ for worker, id_ in outcome.deliveries if worker == self.worker.id]
-            self.owners.deliver_soon(ids)
-        if outcome.claimable:
-            self._claiming.wake()
+            self.owners.deliver_soon([id_ for worker, id_ in outcome.deliveries if worker == self.worker.id])
+        left = self._claim_soon(outcome.claimable) if outcome.claimable else outcome.claimable
         if outcome.due_at is not None:
             self._timekeeper.expect(outcome.due_at)
+        if self._neighbours is not None:
+            self._neighbours.tell(outcome, lines=left)
 
-    def _fenced(self) -> None:
-        """Others took this worker for dead: what it owned is theirs now."""
-        log.error("this worker was given up by the store; it lets go of all its executions", worker=self.worker.id)
-        self.owners.leave_all()
+    def wake(self, lines: Sequence[str] | None) -> None:
+        """Another process says that these lines of the queue (None: perhaps any) got rows."""
+        if self._free_slots() > 0:
+            served = [line for line in lines or () if self._claimer.serves(line)]
+            self._claimer.note(served)
+            if served or lines is None:
+                self._claiming.wake()
+
+    def _claim_soon(self, lines: Sequence[str]) -> Sequence[str]:
+        """Come for what this process can take; returns the lines that are left for others to hear of."""
+        if self._free_slots() <= 0:
+            return lines
+        served = [line for line in lines if self._claimer.serves(line)]
+        self._claimer.note(served)
+        if served:
+            self._claiming.wake()
+        return [line for line in lines if line not in served]
+
+    def _pass_on(self, lines: Sequence[str]) -> None:
+        if self._neighbours is not None:
+            self._neighbours.pass_on(lines)
+
+    # Being a worker
+
+    @property
+    def worker(self) -> WorkerRecord:
+        """What this process is registered as."""
+        return self._membership.worker
+
+    @property
+    def worker_id(self) -> str:
+        return self._membership.worker.id
+
+    async def give_up(self, error: StoreIncompatible) -> None:
+        """A newer schema forbids this program to go on: others take over what it owns."""
+        if self._membership.is_member:
+            log.error("this program may not work on the store any more; start a newer one", why=error.message)
+            await self._membership.give_up()
+
+    def _registered(self, worker: WorkerRecord) -> None:
+        self._shop.worker = worker.id
+        self._claiming.wake()
+
+    def _claims_as(self) -> str | None:
+        return self.worker.id if self._membership.is_member else None
+
+    def _holds(self) -> bool:
+        return len(self.owners) > 0
+
+    async def _let_go(self) -> bool:
+        """Others own by now what this process did, or will in a moment. Whether it is all over here."""
+        # What was claimed and is still on its way here is not taken up any more.
+        self._shop.worker = ""
+        known = {id(orphan) for orphan in self.orphans.living()}
+        await self.owners.leave_all()
+        return all(id(orphan) in known for orphan in self.orphans.living())
+
+    def _claim_pause_s(self) -> float:
+        """Behind every wake-up stands a slow look."""
+        if self._neighbours is None:
+            return _CLAIM_SCAN_S
+        return self._neighbours.pause_s(hinted=_CLAIM_SCAN_S, unhinted=_CLAIM_POLL_S)
+
+    def _timer_pause_s(self) -> float:
+        """Behind the alarm stands a slow look; timers that other processes set are nobody's alarm once these died."""
+        if self._neighbours is None:
+            return _TIMER_SCAN_S
+        return self._pace.chore(_TIMER_POLL_S)
 
     # Slots
 
     def _free_slots(self) -> int:
-        return 0 if self.draining else self.settings.slots - len(self.owners) - self.owners.reserved
+        if self.draining or not self._membership.is_member:
+            return 0
+        return self.settings.slots - len(self.owners) - self.owners.reserved
 
     def _reserve(self, wanted: int) -> int:
         """Reserve up to `wanted` slots for starts that are inserted already claimed."""

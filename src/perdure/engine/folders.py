@@ -35,7 +35,11 @@ class Source(msgspec.Struct):
 class Folders:
     """Keeps the catalog in step with the folders; node processes import their Python modules anew after a change."""
 
-    def __init__(self, paths: list[Path], *, store: Store, catalog: Catalog, runtime: NodeRuntime) -> None:
+    def __init__(
+        self, paths: list[Path], *, store: Store, catalog: Catalog, runtime: NodeRuntime, puts: bool = True
+    ) -> None:
+        """Without `puts` the folders only hold the modules of Python nodes: their flows are put by somebody else."""
+        self._puts = puts
         self._store = store
         self._catalog = catalog
         self._leaving: dict[tuple[str, str], Source] = {}
@@ -59,7 +63,7 @@ class Folders:
 
     async def load(self) -> None:
         """Put every flow of every folder; drop those whose files went while nobody watched."""
-        for folder, source in self._folders:
+        for folder, source in self._folders if self._puts else ():
             for file in await asyncio.to_thread(folder.scan):
                 await self._put(source, file)
             if not source.broken:
@@ -94,6 +98,8 @@ class Folders:
     async def _watch(self, folder: FlowFolder, source: Source) -> None:
         async for changes in folder.watch(self._stop):
             self._runtime.recycle()
+            if not self._puts:
+                continue
             for path in changes.removed:
                 await self._remove(source, path)
             for file in changes.changed:
@@ -120,6 +126,8 @@ class Folders:
             await self._delete(source, before)
         if created:
             log.info("flow loaded", flow=flow, version=version, path=file.path)
+        for line in file.report():
+            log.warning("flow is loaded, but will hardly run as it is", flow=flow, place=line)
 
     async def _remove(self, source: Source, path: str) -> None:
         source.broken.pop(path, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from perdure.model.event import EventChunk
 
@@ -30,6 +30,16 @@ class Subscription:
             self.lagged = True
         if not self.lagged:
             self._chunks.append(chunk)
+        self._ready.set()
+
+    def lag(self) -> None:
+        """Chunks may have been missed: the reader has to read the store."""
+        self._chunks.clear()
+        self.lagged = True
+        self._ready.set()
+
+    def stir(self) -> None:
+        """Wake the reader without a chunk."""
         self._ready.set()
 
     def take(self) -> list[EventChunk]:
@@ -65,14 +75,19 @@ class Hub:
     def __init__(self) -> None:
         self._by_execution: dict[bytes, set[Subscription]] = {}
         self._to_all: set[Subscription] = set()
+        self.on_first: Callable[[], object] = lambda: None
+        """Called when somebody subscribes to all or to single executions while nobody did."""
 
     def subscribe(self, execution_id: bytes | None = None) -> Subscription:
         """To one execution, or to all with None. Close it, or use it as a context manager."""
         subscription = Subscription(self, execution_id)
+        is_first = not (self._to_all if execution_id is None else self._by_execution)
         if execution_id is None:
             self._to_all.add(subscription)
         else:
             self._by_execution.setdefault(execution_id, set()).add(subscription)
+        if is_first:
+            self.on_first()
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -84,6 +99,31 @@ class Hub:
             group.discard(subscription)
             if not group:
                 del self._by_execution[subscription.execution_id]
+
+    @property
+    def follows_single(self) -> bool:
+        """Whether anybody is subscribed to single executions."""
+        return bool(self._by_execution)
+
+    def follows(self, execution_id: bytes) -> bool:
+        return execution_id in self._by_execution
+
+    def lag(self) -> None:
+        """Those who are subscribed to single executions may have missed something."""
+        for group in self._by_execution.values():
+            for subscription in group:
+                subscription.lag()
+
+    def stir(self) -> None:
+        """Something was committed that is not published here: wake those who are subscribed to all."""
+        for subscription in self._to_all:
+            subscription.stir()
+
+    def bring(self, chunks: Iterable[EventChunk]) -> None:
+        """What another process committed: to those who are subscribed to these executions."""
+        for chunk in chunks:
+            for subscription in self._by_execution.get(chunk.execution_id, ()):
+                subscription.put(chunk)
 
     def publish(self, chunks: Iterable[EventChunk]) -> None:
         by_execution = self._by_execution

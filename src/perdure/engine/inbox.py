@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import structlog
+from msgspec import convert
 
 from perdure.base.ids import id_bytes
+from perdure.engine.outbox import Outbox
 from perdure.engine.shop import Shop
 from perdure.model.decide import stop, wait
 from perdure.model.execution import ExecutionState, NodeRun
@@ -23,7 +25,7 @@ class Receiver(Protocol):
     shop: Shop
     record: ExecutionRecord
     state: ExecutionState
-    consumed: list[int]
+    outbox: Outbox
 
     @property
     def closed(self) -> bool: ...
@@ -43,15 +45,15 @@ async def receive(owner: Receiver, message: Message) -> None:
     data = message.data
     match message.kind:
         case "cancel":
-            owner.consumed.append(message.n)
+            owner.outbox.consumed.append(message.n)
             owner.cancel(reason=data.get("reason"), force=bool(data.get("force")))
         case "deadline":
-            owner.consumed.append(message.n)
+            owner.outbox.consumed.append(message.n)
             owner.feed(stop.deadline_passed(owner.state, owner.now()))
         case "child_ended":
             await _child_ended(owner, message)
         case _:
-            owner.consumed.append(message.n)
+            owner.outbox.consumed.append(message.n)
             owner.feed(())
 
 
@@ -64,10 +66,10 @@ async def _child_ended(owner: Receiver, message: Message) -> None:
         blob = bytes.fromhex(kept["blob"]) if kept["blob"] else None
         value = Value(text=kept["text"], blob=blob, size=kept["size"])
     output = await owner.shop.values.load(value)
-    failure = None if error is None else Failure(code=error["code"], message=error["message"])
+    failure = None if error is None else convert(error, Failure)
     if owner.closed:
         return
-    owner.consumed.append(message.n)
+    owner.outbox.consumed.append(message.n)
     run = _waiting_for(owner.state, child, data["node"], data["ordinal"])
     if run is None:
         owner.feed(())

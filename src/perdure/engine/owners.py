@@ -15,7 +15,8 @@ from perdure.engine.owner import Owner
 from perdure.engine.refusal import Refusal
 from perdure.engine.restore import restore_runs
 from perdure.engine.shop import Shop
-from perdure.flows.program import Program
+from perdure.engine.units import runnable
+from perdure.flows.program import Program, Runnable
 from perdure.store.records import Claimed, ExecutionRecord, Message, NewExecution, Started
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Owners:
         self._owners: dict[bytes, Owner] = {}
         self._empty = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._winding_up = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self.reserved = 0
 
@@ -60,8 +62,14 @@ class Owners:
             created_at=execution.created_at, started_at=execution.created_at, updated_at=execution.created_at,
             deadline_at=execution.deadline_at,
         )  # fmt: skip
+        if execution.claim_by != self._shop.worker:
+            # Let go of since: others have it, or will.
+            return
         text = execution.input.text
-        self._add(record, program, decode(text) if text is not None else input_).begin()
+        owner = self._add(record, program, decode(text) if text is not None else input_)
+        owner.begin()
+        if self._winding_up:
+            owner.wind_up()
 
     async def take(self, claimed: Sequence[Claimed]) -> None:
         """Own what was claimed."""
@@ -80,14 +88,18 @@ class Owners:
         _, program = await self._catalog.program(record.workspace, record.flow, record.flow_version)
         input_ = await self._shop.values.load(claimed.payload.input)
         runs = await restore_runs(claimed, self._shop.values)
-        owner = self._add(record, program, input_)
+        if record.worker != self._shop.worker:
+            return
+        owner = self._add(record, runnable(record, program, input_), input_)
         owner.reading = True
         owner.resume(runs)
         await self._receive(owner, claimed.messages)
         owner.reading = False
         owner.settle()
+        if self._winding_up:
+            owner.wind_up()
 
-    def _add(self, record: ExecutionRecord, program: Program, input_: Any) -> Owner:
+    def _add(self, record: ExecutionRecord, program: Runnable, input_: Any) -> Owner:
         owner = Owner(self._shop, record, program, input_=input_, on_gone=self._gone)
         self._owners[record.id] = owner
         self._empty.clear()
@@ -126,15 +138,26 @@ class Owners:
                 owner.last_message = message.n
                 await receive(owner, message)
 
-    def leave_all(self) -> None:
-        """Let go of everything at once; the store refuses whatever this process still wants to write."""
+    async def deliver_all(self) -> None:
+        """Read the inboxes of all that is owned."""
+        await self.deliver([*self._owners])
+
+    async def leave_all(self) -> None:
+        """Let go of everything at once: what still runs is killed, what was not handed to the recorder is dropped.
+
+        Returns when all of it is dead; what cannot be killed is an orphan by then.
+        """
+        tasks = [task for owner in self._owners.values() for task in owner.attempts.tasks()]
         for owner in [*self._owners.values()]:
-            owner.leave()
+            owner.leave(at_once=True)
+        if tasks:
+            await asyncio.wait(tasks)
 
     # Draining
 
     async def wind_up(self, drain_s: float) -> None:
         """Let attempts in flight end within the time, stop the rest, and hand everything back."""
+        self._winding_up = True
         for owner in [*self._owners.values()]:
             owner.wind_up()
         await self._empty_within(drain_s)

@@ -33,6 +33,7 @@ def restore_run(row: NodeRunRecord) -> NodeRun:
     run.retry_at, run.wake_at = row.retry_at, row.wake_at
     run.reused_from = row.reused_from
     run.interruptions = row.interruptions
+    run.child = row.child
     if row.error is not None:
         run.error = convert(row.error, Failure)
     return run

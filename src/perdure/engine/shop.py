@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Protocol
 
 import msgspec
 
+from perdure.artifacts.interface import ArtifactStorage
 from perdure.base.clock import Clock
 from perdure.engine.later import Later
+from perdure.engine.orphans import Orphans
 from perdure.engine.requests import StartRequest
 from perdure.engine.secrets import Masker
 from perdure.engine.settings import EngineSettings
@@ -38,5 +40,11 @@ class Shop(msgspec.Struct, kw_only=True):
     masker: Masker
     random: Random
     starts: ChildBuilder
+    orphans: Orphans
+    artifacts: ArtifactStorage
+    has_room: Callable[[], bool]
+    """Whether a place is free for another execution."""
     worker: str
-    """Id of this process as a worker."""
+    """Id of this process as a worker; another one after it had to register anew, when nothing is owned."""
+    may_begin: Callable[[], bool]
+    """Whether what is owned is surely this process's own, so that an attempt may begin."""

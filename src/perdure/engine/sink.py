@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from perdure.base.ids import id_text, new_id
 from perdure.engine.shop import Shop
 from perdure.model.event import Event, EventType
 from perdure.model.execution import NodeRun
+from perdure.model.states import ExecutionKind
 from perdure.store.records import ArtifactRecord, ExecutionRecord
 
 FLUSH_BYTES = 64 * 1024
@@ -44,7 +46,7 @@ class LogBuffer:
 
 
 class Teller(Protocol):
-    """The owner, as far as its sinks know it."""
+    """The owner's outbox, as far as its sinks know it."""
 
     shop: Shop
     record: ExecutionRecord
@@ -55,34 +57,49 @@ class Teller(Protocol):
     def publish(self, artifact: ArtifactRecord, event: Event) -> None: ...
 
 
+class Timeouts(Protocol):
+    """The owner's attempts, as far as their sinks know them."""
+
+    def hold_timeout(self, run: NodeRun) -> None: ...
+    def begin_timeout(self, run: NodeRun) -> None: ...
+    def keep(self, run: NodeRun, work: Coroutine[Any, Any, None]) -> None: ...
+
+
 class AttemptSink:
     """The `Sink` of one attempt."""
 
-    __slots__ = ("_attempt", "_owner", "_progress_at", "_run")
+    __slots__ = ("_attempt", "_outbox", "_progress_at", "_run", "_timeouts")
 
-    def __init__(self, owner: Teller, run: NodeRun) -> None:
-        self._owner = owner
+    def __init__(self, outbox: Teller, run: NodeRun, timeouts: Timeouts) -> None:
+        self._outbox = outbox
         self._run = run
         self._attempt = run.attempt
         self._progress_at = 0
+        self._timeouts = timeouts
+
+    def waiting(self) -> None:
+        self._timeouts.hold_timeout(self._run)
+
+    def placed(self) -> None:
+        self._timeouts.begin_timeout(self._run)
 
     def log(self, level: str, message: str, *, stream: str | None = None, at: int | None = None) -> None:
-        owner, run, logs = self._owner, self._run, self._owner.logs
-        if logs.truncated or owner.gone:
+        outbox, run, logs = self._outbox, self._run, self._outbox.logs
+        if logs.truncated or outbox.gone:
             return
-        when = owner.shop.clock.now() if at is None else at
+        when = outbox.shop.clock.now() if at is None else at
         size = len(message) + 64
         logs.total += size
-        if logs.total > owner.shop.settings.log_limit:
+        if logs.total > outbox.shop.settings.log_limit:
             logs.truncated = True
-            owner.tell(
+            outbox.tell(
                 Event(
                     EventType.LOG_TRUNCATED,
                     when,
                     run.node,
                     run.ordinal,
                     self._attempt,
-                    {"limit_bytes": owner.shop.settings.log_limit},
+                    {"limit_bytes": outbox.shop.settings.log_limit},
                 )
             )
             return
@@ -90,30 +107,43 @@ class AttemptSink:
         if stream is not None:
             data["stream"] = stream
         logs.unflushed += size
-        owner.tell(Event(EventType.LOG, when, run.node, run.ordinal, self._attempt, data))
+        outbox.tell(Event(EventType.LOG, when, run.node, run.ordinal, self._attempt, data))
 
     async def ready(self) -> None:
-        logs = self._owner.logs
-        while logs.full and not self._owner.gone:
+        logs = self._outbox.logs
+        while logs.full and not self._outbox.gone:
             if logs.free is None:
                 logs.free = asyncio.Event()
             await logs.free.wait()
 
     def artifact(self, *, name: str, path: str, media_type: str, size_bytes: int, sha256: bytes) -> None:
-        owner, run, at = self._owner, self._run, self._owner.shop.clock.now()
+        outbox, run, at = self._outbox, self._run, self._outbox.shop.clock.now()
+        execution_id, ordinal = outbox.record.id, run.ordinal
+        if outbox.record.kind is ExecutionKind.UNIT and outbox.record.parent is not None:
+            # What a unit publishes belongs to the execution that its run is of.
+            execution_id, ordinal = outbox.record.parent, outbox.record.parent_ordinal or 0
         record = ArtifactRecord(
-            id=new_id(), workspace=owner.record.workspace, execution_id=owner.record.id, node=run.node,
-            ordinal=run.ordinal, attempt=self._attempt, name=name, path=path, media_type=media_type,
+            id=new_id(), workspace=outbox.record.workspace, execution_id=execution_id, node=run.node,
+            ordinal=ordinal, attempt=self._attempt, name=name, path=path, media_type=media_type,
             size_bytes=size_bytes, sha256=sha256, created_at=at,
         )  # fmt: skip
         data = {"artifact": id_text(record.id), "name": name, "size_bytes": size_bytes, "media_type": media_type}
-        owner.publish(record, Event(EventType.ARTIFACT_CREATED, at, run.node, run.ordinal, self._attempt, data))
+        event = Event(EventType.ARTIFACT_CREATED, at, run.node, run.ordinal, self._attempt, data)
+        if outbox.shop.artifacts.is_shared:
+            self._timeouts.keep(run, self._publish_kept(record, event))
+        else:
+            outbox.publish(record, event)
+
+    async def _publish_kept(self, record: ArtifactRecord, event: Event) -> None:
+        """Nothing is recorded of a content that others could not read."""
+        await self._outbox.shop.artifacts.keep(record.sha256)
+        self._outbox.publish(record, event)
 
     def progress(self, fraction: float | None, message: str | None = None) -> None:
-        owner, run, at = self._owner, self._run, self._owner.shop.clock.now()
+        outbox, run, at = self._outbox, self._run, self._outbox.shop.clock.now()
         done = fraction is not None and fraction >= 1
-        if owner.gone or (at - self._progress_at < _PROGRESS_EVERY and not done):
+        if outbox.gone or (at - self._progress_at < _PROGRESS_EVERY and not done):
             return
         self._progress_at = at
         data = {"fraction": fraction, "message": message}
-        owner.tell(Event(EventType.PROGRESS, at, run.node, run.ordinal, self._attempt, data))
+        outbox.tell(Event(EventType.PROGRESS, at, run.node, run.ordinal, self._attempt, data))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from perdure.base.clock import DAY, Clock
-from perdure.base.codec import Json
+from perdure.base.codec import Json, encode
 from perdure.base.ids import new_id
 from perdure.base.tags import MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS, TAG_KEY, TAG_VALUE
 from perdure.engine.catalog import Catalog
@@ -16,10 +16,13 @@ from perdure.errors import InvalidIdentifier, InvalidRequest, LimitExceeded, Pro
 from perdure.flows.program import ExpressionFailed, Program
 from perdure.model.definition import MAX_DEPTH, qualified
 from perdure.model.execution import NodeRun
+from perdure.model.queue_line import line_of
 from perdure.store.records import ExecutionRecord, LimitClaim, NewExecution, RateClaim, Value
 
 MAX_KEY = 255
 """Characters of an idempotency key."""
+MAX_CONTEXT = 16 * 1024
+"""Bytes of a trigger's context as JSON: it stands in every summary of its execution, a thousand in a page."""
 MAX_TIMEOUT = 3650 * DAY
 
 
@@ -50,7 +53,7 @@ class Starts:
             flow_version=version,
             input=await self._input(input_),
             priority=definition.priority if request.priority is None else request.priority,
-            queue=request.queue or definition.queue,
+            queue=line_of(request.queue or definition.queue, definition.requires),
             tags=tags,
             trigger_kind=request.trigger_kind,
             trigger_id=request.trigger_id,
@@ -75,7 +78,7 @@ class Starts:
             raise LimitExceeded(f"executions may start executions at most {MAX_DEPTH} deep")
         child, _ = await self.build(request)
         child.parent, child.parent_node = record.id, run.node
-        child.parent_ordinal, child.parent_attempt = run.ordinal, run.attempt
+        child.parent_ordinal, child.parent_label, child.parent_attempt = run.ordinal, run.label, run.attempt
         child.root, child.depth = record.root, record.depth + 1
         return child
 
@@ -126,6 +129,9 @@ def _check(request: StartRequest, tags: dict[str, str]) -> None:
         problems.append(Problem("out_of_range", f"priority is {request.priority}; it goes from 0 to 9", "/priority"))
     if request.timeout is not None and not 0 < request.timeout <= MAX_TIMEOUT:
         problems.append(Problem("out_of_range", "timeout is above 0 and at most 3650d", "/timeout"))
+    if request.trigger_context is not None and (size := len(encode(request.trigger_context))) > MAX_CONTEXT:
+        detail = f"the trigger's context has {size} bytes as JSON, at most {MAX_CONTEXT} are allowed"
+        problems.append(Problem("limit_exceeded", detail, "/trigger_context"))
     key = request.idempotency_key
     if key is not None and not 0 < len(key) <= MAX_KEY:
         problems.append(

@@ -19,12 +19,14 @@ class NumberedEvent(NamedTuple):
     flow: str
     seq: int
     event: Event
+    kind: str
+    """Of the execution."""
 
 
 def numbered(chunk: EventChunk, after_seq: int) -> list[NumberedEvent]:
     """The chunk's events behind `after_seq`, each with its number."""
     return [
-        NumberedEvent(chunk.execution_id, chunk.workspace, chunk.flow, seq, event)
+        NumberedEvent(chunk.execution_id, chunk.workspace, chunk.flow, seq, event, chunk.kind)
         for seq, event in enumerate(chunk.events, chunk.first_seq)
         if seq > after_seq
     ]
@@ -70,28 +72,3 @@ async def execution_events(
 
 def _ends(batch: list[NumberedEvent]) -> bool:
     return any(item.event.type in TERMINAL_TYPES for item in batch)
-
-
-async def all_events(
-    store: Store, hub: Hub, *, workspace: str, position: dict[int, int]
-) -> AsyncGenerator[tuple[dict[int, int], list[NumberedEvent]], None]:
-    """Events of all executions behind a position in the feed ({writer: n}), as they are committed.
-
-    Yields the new position with the events up to it (which may be none: other workspaces' commits).
-    Never ends by itself.
-    """
-    position = dict(position)
-    with hub.subscribe() as subscription:
-        while True:
-            subscription.caught_up()
-            while True:
-                commits = await store.events.feed(workspace, position, PAGE_EVENTS)
-                if not commits:
-                    break
-                batch: list[NumberedEvent] = []
-                for writer, n, chunks in commits:
-                    position[writer] = n
-                    for chunk in chunks:
-                        batch += numbered(chunk, 0)
-                yield dict(position), batch
-            await subscription.wait()

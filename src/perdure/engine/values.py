@@ -6,7 +6,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from perdure.base.codec import INLINE_LIMIT, VALUE_LIMIT, Json, decode, encode, holds_non_finite
+from perdure.base.codec import (
+    DEPTH_LIMIT,
+    INLINE_LIMIT,
+    VALUE_LIMIT,
+    Json,
+    decode,
+    encode,
+    holds_non_finite,
+    is_too_deep,
+)
 from perdure.model.failure import Failure
 from perdure.store.records import Value
 
@@ -29,7 +38,7 @@ class ValueRefused(Exception):
 
 
 def to_json(value: Any, what: str) -> bytes:
-    """The value as JSON. Raises `ValueRefused` where it is none, or over `VALUE_LIMIT`."""
+    """The value as JSON. Raises `ValueRefused` where it is none, over `VALUE_LIMIT` or deeper than `DEPTH_LIMIT`."""
     try:
         data = encode(value)
     except (TypeError, ValueError, RecursionError, OverflowError, msgspec.EncodeError) as error:
@@ -40,6 +49,9 @@ def to_json(value: Any, what: str) -> bytes:
         raise ValueRefused(Failure(code="invalid_output", message=message, retryable=False))
     if len(data) > VALUE_LIMIT:
         message = f"{what} has {len(data)} bytes as JSON, the limit is {VALUE_LIMIT}; publish it as an artifact instead"
+        raise ValueRefused(Failure(code="limit_exceeded", message=message, retryable=False))
+    if is_too_deep(data):
+        message = f"{what} is nested deeper than {DEPTH_LIMIT} levels"
         raise ValueRefused(Failure(code="limit_exceeded", message=message, retryable=False))
     return data
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.base.clock import to_rfc3339
 from perdure.base.ids import id_text
-from perdure.flows.program import Program, Scope
+from perdure.flows.program import Runnable, Scope
 from perdure.model.execution import ExecutionState
 from perdure.store.records import ExecutionRecord
 
@@ -18,7 +18,7 @@ class Views:
     def __init__(
         self,
         record: ExecutionRecord,
-        program: Program,
+        program: Runnable,
         state: ExecutionState,
         *,
         input_: Any,
@@ -31,17 +31,20 @@ class Views:
         self._secrets = secrets
         self._execution: dict[str, Any] | None = None
 
-    def of_node(self, node_id: str, **item: Any) -> Scope:
-        """For a node's expressions; `item` and `index` for one of a foreach."""
+    def of_node(self, node_id: str, *, secrets: Mapping[str, str] | None = None, **item: Any) -> Scope:
+        """For a node's expressions; `item` and `index` for one of a foreach; `secrets` in the place of the real ones."""
         nodes = {name: self._node(name) for name in self._program.references(node_id)}
-        return self._scope(nodes, **item)
+        return self._scope(nodes, secrets=secrets, **item)
 
     def of_output(self) -> Scope:
         """For the flow's `output`."""
         return self._scope({name: self._node(name) for name in self._program.output_references()})
 
-    def _scope(self, nodes: dict[str, dict[str, Any]], **item: Any) -> Scope:
-        return Scope(input=self._input, nodes=nodes, execution=self._facts(), secrets=self._secrets, **item)
+    def _scope(
+        self, nodes: dict[str, dict[str, Any]], *, secrets: Mapping[str, str] | None = None, **item: Any
+    ) -> Scope:
+        secrets = self._secrets if secrets is None else secrets
+        return Scope(input=self._input, nodes=nodes, execution=self._facts(), secrets=secrets, **item)
 
     def _node(self, name: str) -> dict[str, Any]:
         node = self._state.nodes[name]

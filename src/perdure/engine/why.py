@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.clock import to_rfc3339
 from perdure.base.ids import id_text
 from perdure.errors import ExecutionNotFound
+from perdure.model.execution import UNIT
+from perdure.model.queue_line import is_served, queue_of, tags_of
 from perdure.model.states import TERMINAL, ExecutionStatus, NodeStatus, PendingReason
 from perdure.store.interface import Store
-from perdure.store.records import ExecutionRecord, NodeRunRecord, WaitRecord
+from perdure.store.records import ExecutionRecord, NodeRunRecord, WaitRecord, WorkerRecord
 
 _SHOWN = 20
 
@@ -42,7 +45,30 @@ async def _causes(store: Store, record: ExecutionRecord) -> list[dict[str, Any]]
     retries = [run for run in runs if run.status is NodeStatus.RETRYING]
     causes = [_attempt(run) for run in attempts[:_SHOWN]]
     causes += [_retry(run) for run in retries[:_SHOWN]]
-    return causes + [_wait(wait) for wait in waits[:_SHOWN]]
+    causes += [_wait(wait) for wait in waits[:_SHOWN] if wait.kind != UNIT]
+    return causes + await _units(store, record.workspace, [wait for wait in waits if wait.kind == UNIT][:_SHOWN])
+
+
+async def _units(store: Store, workspace: str, waits: Sequence[WaitRecord]) -> list[dict[str, Any]]:
+    """Where the units are that make attempts for the execution."""
+    if not waits:
+        return []
+    workers = await store.workers.list()
+    names = {worker.id: worker.name for worker in workers}
+    ids = [wait.child for wait in waits if wait.child is not None]
+    records = {record.id: record for record in await store.executions.several(workspace, ids)}
+    causes = []
+    for wait in waits:
+        cause = _wait(wait)
+        unit = None if wait.child is None else records.get(wait.child)
+        if unit is not None:
+            cause |= {"status": str(unit.status), "worker": None}
+            if unit.worker is not None:
+                cause["worker"] = names.get(unit.worker, unit.worker)
+            elif unit.status not in TERMINAL:
+                cause |= await _place(store, unit, workers)
+        causes.append(cause)
+    return causes
 
 
 async def _pending(store: Store, record: ExecutionRecord) -> dict[str, Any]:
@@ -61,12 +87,21 @@ async def _pending(store: Store, record: ExecutionRecord) -> dict[str, Any]:
 
 
 async def _queued(store: Store, record: ExecutionRecord) -> dict[str, Any]:
+    return {"kind": "worker", **await _place(store, record, await store.workers.list())}
+
+
+async def _place(store: Store, record: ExecutionRecord, workers: Sequence[WorkerRecord]) -> dict[str, Any]:
     place = await store.executions.queue_place(record.workspace, record.id)
-    workers = [worker.name for worker in await store.workers.list() if worker.stopped_at is None]
-    cause: dict[str, Any] = {"kind": "worker", "queue": record.queue, "ahead": None, "workers": workers}
-    if place is not None:
-        cause |= {"queue": place.queue, "ahead": place.ahead}
-    return cause
+    line = record.queue if place is None else place.queue
+    alive = [worker for worker in workers if worker.stopped_at is None]
+    serving = [worker for worker in alive if is_served(line, queues=worker.queues, tags=worker.tags)]
+    return {
+        "queue": queue_of(line),
+        "requires": list(tags_of(line)),
+        "ahead": None if place is None else place.ahead,
+        "workers": [worker.name for worker in serving],
+        "alive": len(alive),
+    }
 
 
 def _attempt(run: NodeRunRecord) -> dict[str, Any]:
@@ -112,11 +147,33 @@ def _summary(record: ExecutionRecord, causes: list[dict[str, Any]]) -> str:
             return f"Its flow's rate lets it start at {first['until']}."
         case "worker":
             who = f"{first['ahead']} are claimed before it" if first["ahead"] else "it is the next to be claimed"
-            return f"Ready in queue {first['queue']}: {who}." if first["workers"] else "No worker is running."
+            return f"Ready in queue {first['queue']}: {who}." if first["workers"] else _nobody(first)
         case "attempt":
             return f"Node {first['node']} is running (attempt {first['attempt']}, since {first['since']})."
         case "retry":
             return f"Node {first['node']} failed ({first['after']}) and is tried again at {first['until']}."
+        case "unit":
+            return _unit_summary(first)
         case "child":
             return f"Node {first['node']} waits for child execution {first['child']}."
     return f"Node {first['node']} waits ({first['kind']}) until {first['until']}."
+
+
+def _unit_summary(cause: dict[str, Any]) -> str:
+    run = cause["node"] if not cause["ordinal"] else f"{cause['node']}[{cause['ordinal']}]"
+    if cause.get("worker") is not None:
+        return f"Node {run} is running on worker {cause['worker']}, as unit {cause['child']}."
+    if "queue" not in cause:
+        return f"Node {run} is about to go on: its unit {cause['child']} has ended."
+    if not cause["workers"]:
+        return f"Node {run} is in queue {cause['queue']}. {_nobody(cause)}"
+    return f"Node {run} is in queue {cause['queue']}, {cause['ahead'] or 0} ahead of it."
+
+
+def _nobody(cause: dict[str, Any]) -> str:
+    """Why no worker takes it."""
+    if not cause["alive"]:
+        return "No worker is running."
+    tags = cause["requires"]
+    named = f" with tag{'s' * (len(tags) > 1)} {' and '.join(tags)}" if tags else ""
+    return f"No worker{named} that takes from queue {cause['queue']} is alive."

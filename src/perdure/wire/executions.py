@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from perdure.base.tags import MAX_TAGS
 from perdure.wire.artifacts import Artifact
+from perdure.wire.failure import Failure
 from perdure.wire.nodes import NodeRun, Wait
 from perdure.wire.scalars import (
     Duration,
+    ExecutionKind,
     ExecutionStatus,
     FlowAddress,
     FlowId,
@@ -65,23 +67,13 @@ class Trigger(Struct, frozen=True, kw_only=True):
     context: Json
 
 
-class ExecutionError(Struct, kw_only=True):
-    """A recorded failure. `stack` is the traceback of user code."""
-
-    code: str
-    message: str
-    node: str | None = None
-    ordinal: int | None = None
-    attempt: int | None = None
-    stack: str | None = None
-    details: dict[str, Any] | None = None
-
-
 class ExecutionSummary(Struct, kw_only=True):
-    """An execution without its values: what lists are made of."""
+    """An execution without its values: what lists are made of. One of kind `unit` makes the attempts of a node run of
+    its parent, named by the trigger's context."""
 
     id: Id
     number: int
+    kind: ExecutionKind
     workspace: str
     namespace: str
     flow: FlowId
@@ -115,7 +107,7 @@ class Execution(ExecutionSummary, kw_only=True):
 
     input: Json
     output: Json
-    error: ExecutionError | None
+    error: Failure | None
     nodes: list[NodeRun] | msgspec.UnsetType = msgspec.UNSET
     waits: list[Wait] | msgspec.UnsetType = msgspec.UNSET
     artifacts: list[Artifact] | msgspec.UnsetType = msgspec.UNSET

@@ -58,10 +58,16 @@ class FlowVersionDetail(FlowVersion, kw_only=True):
 
 
 class Validation(Struct, kw_only=True):
-    """The findings on a flow document: none when it is valid."""
+    """The findings on a flow document: no `errors` when it is valid; `warnings` refuse nothing.
+
+    Of a valid one, `flow` is its id, and `content_hash` that of the version that it would be; else they are null.
+    """
 
     valid: bool
     errors: list[Problem]
+    warnings: list[Problem]
+    flow: FlowId | None
+    content_hash: str | None
 
 
 class BrokenFile(Struct, kw_only=True):

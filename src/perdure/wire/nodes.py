@@ -6,21 +6,23 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from perdure.wire.scalars import FlowId, Id, Json, NodeStatus, RunIf, Time
+from perdure.wire.failure import Failure
+from perdure.wire.scalars import ExecutionStatus, FlowId, Id, Json, NodeStatus, RunIf, Time
 
 
-class NodeError(Struct, kw_only=True):
-    code: str
-    message: str
-    node: str | None = None
-    ordinal: int | None = None
-    attempt: int | None = None
-    stack: str | None = None
-    details: dict[str, Any] | None = None
+class UnitPlace(Struct, kw_only=True):
+    """Where the unit is that makes a node run's attempts: in a queue, or with a worker (its id and its name)."""
+
+    status: ExecutionStatus
+    queue: str
+    worker: str | None
+    worker_name: str | None
 
 
 class NodeRun(Struct, kw_only=True):
-    """`ordinal` is the index of a foreach item (0 for a plain node); `label` is `compensate` or an item's key."""
+    """`ordinal` is the index of a foreach item (0 for a plain node); `label` is `compensate` or an item's key.
+    `child` is the execution that its last attempt started, if it did; `unit` tells where that is while it is a unit
+    and the run waits for it."""
 
     node: str
     ordinal: int
@@ -30,7 +32,7 @@ class NodeRun(Struct, kw_only=True):
     attempt: int
     input: Json
     output: Json
-    error: NodeError | None
+    error: Failure | None
     started_at: Time | None
     finished_at: Time | None
     retry_at: Time | None
@@ -38,6 +40,8 @@ class NodeRun(Struct, kw_only=True):
     duration_ms: float | None
     worker: str | None
     reused_from: Id | None
+    child: Id | None
+    unit: UnitPlace | None
     parent_item: str | None
 
 
@@ -47,7 +51,7 @@ class NodeRunList(Struct, kw_only=True):
 
 
 class Wait(Struct, kw_only=True):
-    """`kind` is approval, ask, signal, timer, child or pause."""
+    """`kind` is approval, ask, signal, timer, child, unit or pause."""
 
     node: str
     ordinal: int

@@ -20,6 +20,7 @@ FlowId = Annotated[str, Meta(examples=["reports/digest"])]
 """`namespace/name`"""
 Json = Any
 
+ExecutionKind = Annotated[str, Meta(title="ExecutionKind")]
 ExecutionStatus = Annotated[str, Meta(title="ExecutionStatus")]
 NodeStatus = Annotated[str, Meta(title="NodeStatus")]
 PendingReason = Annotated[str, Meta(title="PendingReason")]

@@ -38,7 +38,8 @@ class TokenList(Struct, kw_only=True):
 
 
 class Worker(Struct, kw_only=True):
-    """`status` is alive, stale or stopped."""
+    """`status` is alive, stale or stopped. `queues` null means all of them; `owned` counts the executions that it owns;
+    `silent_s` is the time since its last sign of life."""
 
     id: str
     number: int
@@ -46,8 +47,14 @@ class Worker(Struct, kw_only=True):
     host: str
     pid: int
     status: str
+    version: str
+    queues: list[str] | None
+    tags: list[str]
+    slots: int
+    owned: int
     started_at: Time
     heartbeat_at: Time
+    silent_s: float | None
     stopped_at: Time | None
 
 
@@ -63,7 +70,8 @@ class Health(Struct, kw_only=True):
 
 
 class SystemInfo(Struct, kw_only=True):
-    """`open`: no token was made yet, so whoever reaches the loopback address may do everything."""
+    """`open`: no token was made yet, so whoever reaches the loopback address may do everything. `recycles`: how often
+    the process has replaced itself because of work that could not be stopped (`engine.orphans`)."""
 
     name: str
     version: str
@@ -74,6 +82,7 @@ class SystemInfo(Struct, kw_only=True):
     open: bool
     started_at: Time
     uptime_s: float
+    recycles: int
     workspace: str
     store: dict[str, Any]
     engine: dict[str, Any]

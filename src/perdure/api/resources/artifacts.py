@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer, Header, Receive, Send
 from perdure.api.call import Call
-from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.cursors import cut_page, decode_cursor
+from perdure.api.etags import not_modified
 from perdure.api.resources.lookup import find_execution, next_link
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.services import FileStorage
@@ -49,10 +50,7 @@ async def list_artifacts(call: Call[ArtifactsQuery, None]) -> Answer:
     records = await call.services.engine.store.artifacts.list(
         call.workspace, execution_id=execution.id, after=after, limit=query.limit + 1
     )
-    cursor = None
-    if len(records) > query.limit:
-        records = records[: query.limit]
-        cursor = encode_cursor(kind, call.workspace, records[-1].id)
+    records, cursor = cut_page(records, query.limit, kind, call.workspace, lambda record: record.id)
     data = [artifact(record, base=f"{API}/artifacts") for record in records]
     return Answer(body=ArtifactList(data=data, next=cursor), headers=next_link(call, cursor))
 
@@ -63,8 +61,8 @@ async def get_artifact(call: Call[NoQuery, None]) -> Answer | FileAnswer:
     if record is None:
         raise ArtifactNotFound(f"there is no artifact {id_text(call.path['artifact'])}")
     etag = f'"{record.sha256.hex()}"'
-    if _matches(call.header(b"if-none-match"), etag):
-        return Answer(status=304, headers=[(b"etag", etag.encode())])
+    if (unchanged := not_modified(call, etag)) is not None:
+        return unchanged
     wanted = call.header(b"range")
     if wanted is not None and call.header(b"if-range") not in {None, etag}:
         wanted = None
@@ -134,13 +132,6 @@ async def _send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Sen
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _matches(if_none_match: str | None, etag: str) -> bool:
-    if if_none_match is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return "*" in tags or etag in tags
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:

@@ -11,13 +11,21 @@ from msgspec import Meta
 from perdure.api.answer import Answer
 from perdure.api.call import Call
 from perdure.api.cursors import decode_cursor, encode_cursor
-from perdure.api.resources.lookup import ANSWER_BYTES, find_execution, find_whole, next_link, value_size, value_text
+from perdure.api.resources.lookup import (
+    ANSWER_BYTES,
+    find_execution,
+    find_whole,
+    flow_parameter,
+    next_link,
+    value_size,
+    value_text,
+)
 from perdure.api.resources.node_runs import RUNS_INCLUDED, rendered_runs
 from perdure.api.resources.starts import full_execution
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import artifact, execution, execution_summary, raw_json, wait
 from perdure.auth.roles import Role
-from perdure.base.clock import SECOND
+from perdure.base.clock import to_micros
 from perdure.base.ids import id_bytes
 from perdure.errors import (
     CallerError,
@@ -26,10 +34,8 @@ from perdure.errors import (
     InvalidCursor,
     InvalidIdentifier,
     InvalidRequest,
-    Problem,
 )
-from perdure.model.definition import qualified
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.records import ExecutionRecord
 from perdure.wire.executions import (
@@ -52,7 +58,7 @@ Tags = Annotated[
 ]  # fmt: skip
 Field = Literal[
     "id", "number", "workspace", "namespace", "flow", "flow_version", "status", "reason", "priority", "queue", "tags",
-    "trigger", "parent", "root", "replay_of", "idempotency_key", "concurrency_key", "recoveries", "worker", "created_at",
+    "trigger", "kind", "parent", "root", "replay_of", "idempotency_key", "concurrency_key", "recoveries", "worker", "created_at",
     "queued_at", "started_at", "finished_at", "updated_at", "deadline_at", "duration_ms", "input", "output", "error",
 ]  # fmt: skip
 _VALUES = frozenset({"input", "output", "error"})
@@ -64,6 +70,9 @@ class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     namespace: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
     tag: Tags = []
     trigger: Annotated[str, Meta(pattern="^[a-z]{1,20}$")] | None = None
+    kind: Annotated[
+        Literal["flow", "unit", "any"], Meta(description="Units are parts of executions that run elsewhere.")
+    ] = "flow"
     parent: Uuid | None = None
     root: Uuid | None = None
     created_after: Moment | None = None
@@ -163,27 +172,16 @@ def _filter(query: Filters) -> ExecutionFilter:
         tags.append((key, value if separator else None))
     return ExecutionFilter(
         statuses=tuple(query.status),
-        flow=None if query.flow is None else _flow(query.flow),
+        flow=None if query.flow is None else flow_parameter(query.flow),
         namespace=query.namespace,
         tags=tuple(tags),
         trigger_kind=query.trigger,
+        kind=None if query.kind == "any" else ExecutionKind(query.kind),
         parent=None if query.parent is None else id_bytes(query.parent),
         root=None if query.root is None else id_bytes(query.root),
-        created_after=_micros(query.created_after),
-        created_before=_micros(query.created_before),
+        created_after=None if query.created_after is None else to_micros(query.created_after),
+        created_before=None if query.created_before is None else to_micros(query.created_before),
     )
-
-
-def _flow(text: str) -> str:
-    try:
-        return qualified(text)
-    except ValueError as error:
-        problem = Problem("invalid_identifier", str(error), parameter="flow")
-        raise InvalidIdentifier(str(error), problems=(problem,)) from None
-
-
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * SECOND)
 
 
 def _after(call: Call[Any, Any], query: ListQuery) -> bytes | None:

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.cursors import cut_page, decode_cursor
+from perdure.api.etags import is_listed, not_modified
 from perdure.api.graphs import edges_of, graph_nodes
 from perdure.api.resources.lookup import next_link
 from perdure.api.route import API, JSON, YAML, Document, NoQuery, Outcome, Route
@@ -56,10 +57,7 @@ async def list_flows(call: Call[FlowsQuery, None]) -> Answer:
     records = await call.services.engine.store.flows.list(
         call.workspace, namespace=query.namespace, after=after, limit=query.limit + 1
     )
-    cursor = None
-    if len(records) > query.limit:
-        records = records[: query.limit]
-        cursor = encode_cursor(_LIST, call.workspace, records[-1].id)
+    records, cursor = cut_page(records, query.limit, _LIST, call.workspace, lambda record: record.id)
     return Answer(
         body=FlowList(data=[flow(record) for record in records], next=cursor), headers=next_link(call, cursor)
     )
@@ -68,10 +66,7 @@ async def list_flows(call: Call[FlowsQuery, None]) -> Answer:
 async def get_flow(call: Call[NoQuery, None]) -> Answer:
     """The flow with its latest version's definition; `ETag` names that version."""
     record, version = await _latest(call, _address(call))
-    etag = _etag(version)
-    if _listed(call.header(b"if-none-match"), etag):
-        return Answer(status=304, headers=[(b"etag", etag.encode())])
-    return _detail(record, version)
+    return not_modified(call, _etag(version)) or _detail(record, version)
 
 
 async def put_flow(call: Call[NoQuery, Document]) -> Answer:
@@ -116,10 +111,7 @@ async def list_flow_versions(call: Call[VersionsQuery, None]) -> Answer:
     )
     if not records and before is None:
         raise _not_found(address)
-    cursor = None
-    if len(records) > query.limit:
-        records = records[: query.limit]
-        cursor = encode_cursor(kind, call.workspace, records[-1].number)
+    records, cursor = cut_page(records, query.limit, kind, call.workspace, lambda record: record.number)
     data = [flow_version(record) for record in records]
     return Answer(body=FlowVersionList(data=data, next=cursor), headers=next_link(call, cursor))
 
@@ -151,8 +143,17 @@ async def get_flow_schema(call: Call[OfVersion, None]) -> Answer:
 async def validate_flow(call: Call[NoQuery, Document]) -> Answer:
     """Everything that is wrong with a document, with line and column; nothing is stored and nothing runs."""
     catalog = call.services.engine.catalog
-    errors = await asyncio.to_thread(catalog.check, call.body.data, media_type=call.body.media_type)
-    return Answer(body=Validation(valid=not errors, errors=list(errors)))
+    checked = await asyncio.to_thread(catalog.check, call.body.data, media_type=call.body.media_type)
+    program = checked.program
+    return Answer(
+        body=Validation(
+            valid=program is not None,
+            errors=list(checked.problems),
+            warnings=list(checked.warnings),
+            flow=None if program is None else program.flow.id,
+            content_hash=None if program is None else program.content_hash,
+        )
+    )
 
 
 def _address(call: Call[Any, Any]) -> str:
@@ -197,21 +198,12 @@ def _etag(version: FlowVersionRecord) -> str:
     return f'"{version.number}-{version.content_hash[:16]}"'
 
 
-def _listed(header: str | None, etag: str) -> bool:
-    if header is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return "*" in tags or etag in tags
-
-
 def _check_preconditions(call: Call[Any, Any], version: FlowVersionRecord | None) -> None:
     """Raises PreconditionFailed."""
-    if_match = call.header(b"if-match")
-    if if_match is not None and (version is None or not _listed(if_match, _etag(version))):
+    if b"if-match" in call.headers and (version is None or not is_listed(call, b"if-match", _etag(version))):
         now = "there is no such flow" if version is None else f"its ETag is {_etag(version)}"
         raise PreconditionFailed(f"If-Match does not hold: {now}")
-    if_none_match = call.header(b"if-none-match")
-    if version is not None and _listed(if_none_match, _etag(version)):
+    if version is not None and is_listed(call, b"if-none-match", _etag(version)):
         raise PreconditionFailed("If-None-Match does not hold: the flow is there already")
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from datetime import datetime
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,11 +13,11 @@ from perdure.api.answer import Answer
 from perdure.api.call import Call
 from perdure.api.feed import Place, Reader, place_of
 from perdure.api.frames import Chosen, event, log_frame, log_line
-from perdure.api.resources.lookup import find_execution
+from perdure.api.resources.lookup import find_execution, flow_parameter
 from perdure.api.route import API, EVENT_STREAM, Outcome, Route
 from perdure.api.streaming import Stream
 from perdure.auth.roles import Role
-from perdure.base.clock import SECOND
+from perdure.base.clock import from_rfc3339
 from perdure.base.durations import parse_duration
 from perdure.engine.streams import NumberedEvent, execution_events, numbered
 from perdure.errors import (
@@ -30,7 +29,6 @@ from perdure.errors import (
     Problem,
     TooManyStreams,
 )
-from perdure.model.definition import qualified
 from perdure.model.event import EventType
 from perdure.model.states import TERMINAL
 from perdure.store.records import ExecutionRecord
@@ -67,6 +65,7 @@ class FeedQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     flow: Annotated[str, Meta(max_length=127)] | None = None
     namespace: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
     types: list[EventType] = []
+    kind: Annotated[Literal["flow", "unit", "any"], Meta(description="of the executions that they are of")] = "flow"
 
 
 async def get_events(call: Call[EventsQuery, None]) -> Answer | Stream:
@@ -103,13 +102,16 @@ async def get_feed(call: Call[FeedQuery, None]) -> Stream:
     if accept is not None and not call.wants_stream() and "*/*" not in accept and "text/*" not in accept:
         raise NotAcceptable(f"this is an event stream; send `Accept: {EVENT_STREAM}`")
     query = call.query
-    flow = None if query.flow is None else _flow(query.flow)
+    flow = None if query.flow is None else flow_parameter(query.flow)
     prefix = None if query.namespace is None else f"{query.namespace}/"
     of_types = _of_types(query.types)
 
     def chosen(item: NumberedEvent) -> bool:
         return (
-            (flow is None or item.flow == flow) and (prefix is None or item.flow.startswith(prefix)) and of_types(item)
+            (query.kind in ("any", item.kind))
+            and (flow is None or item.flow == flow)
+            and (prefix is None or item.flow.startswith(prefix))
+            and of_types(item)
         )
 
     feed = call.services.feed
@@ -191,12 +193,8 @@ def _log_filter(call: Call[LogsQuery, None], query: LogsQuery) -> Chosen:
 
 def _since(text: str, now: int) -> int:
     """A time, or a duration before now, as microseconds."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return round(moment.timestamp() * SECOND)
-    except (ValueError, OverflowError):
-        pass
+    with suppress(ValueError):
+        return from_rfc3339(text)
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -204,14 +202,6 @@ def _since(text: str, now: int) -> int:
         raise InvalidRequest(
             "the query is not valid", problems=(Problem("invalid_value", detail, parameter="since"),)
         ) from None
-
-
-def _flow(text: str) -> str:
-    try:
-        return qualified(text)
-    except ValueError as error:
-        problem = Problem("invalid_identifier", str(error), parameter="flow")
-        raise InvalidIdentifier(str(error), problems=(problem,)) from None
 
 
 def _last_event_id(call: Call[Any, Any], record: ExecutionRecord, after: int) -> int:

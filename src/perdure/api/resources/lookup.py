@@ -11,7 +11,8 @@ import msgspec
 from perdure.api.answer import Header
 from perdure.api.call import Call
 from perdure.base.ids import id_text
-from perdure.errors import ExecutionNotFound
+from perdure.errors import ExecutionNotFound, InvalidIdentifier, Problem
+from perdure.model.definition import qualified
 from perdure.store.records import ExecutionRecord, Payload, Value
 
 ANSWER_BYTES = 32 * 1024 * 1024
@@ -64,6 +65,15 @@ def next_link(
     kept = [(name, value) for name, value in parse_qsl(call.raw_query, keep_blank_values=True) if name not in dropped]
     query = urlencode([*kept, ("cursor", cursor)])
     return [(b"link", f'<{call.raw_path}?{query}>; rel="next"'.encode())]
+
+
+def flow_parameter(text: str) -> str:
+    """The whole address of the flow that the query's `flow` names. Raises InvalidIdentifier."""
+    try:
+        return qualified(text)
+    except ValueError as error:
+        problem = Problem("invalid_identifier", str(error), parameter="flow")
+        raise InvalidIdentifier(str(error), problems=(problem,)) from None
 
 
 def replaced(problems: Iterable[Any], prefix: str) -> tuple[Any, ...]:

@@ -17,9 +17,10 @@ from perdure.api.shapes import duration_ms, node_run, optional_time, wait
 from perdure.auth.roles import Role
 from perdure.base.ids import id_text
 from perdure.errors import ExecutionNotFound, InvalidCursor, NodeRunNotFound
+from perdure.model.states import ExecutionKind, NodeStatus
 from perdure.store.records import NodeRunRecord
 from perdure.wire.executions import Explanation
-from perdure.wire.nodes import ExecutionGraph, ExecutionNodeStats, NodeRun, NodeRunList, NodeStats, WaitList
+from perdure.wire.nodes import ExecutionGraph, ExecutionNodeStats, NodeRun, NodeRunList, NodeStats, UnitPlace, WaitList
 
 RUNS_INCLUDED = 1_000
 """Node runs in `include=nodes`; the list goes on at /nodes."""
@@ -38,6 +39,7 @@ class RunQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def rendered_runs(call: Call[Any, Any], records: list[NodeRunRecord]) -> tuple[list[NodeRun], int]:
     """The runs with their values, as many as one answer may hold, and how many these are."""
     now = call.services.clock.now()
+    places = await _unit_places(call, records)
     runs: list[NodeRun] = []
     size = 0
     for record in records:
@@ -46,8 +48,30 @@ async def rendered_runs(call: Call[Any, Any], records: list[NodeRunRecord]) -> t
             break
         input = await value_text(call, record.input)
         output = await value_text(call, record.output)
-        runs.append(node_run(record, input=input, output=output, now=now))
+        place = None if record.child is None else places.get(record.child)
+        runs.append(node_run(record, input=input, output=output, now=now, unit=place))
     return runs, len(runs)
+
+
+async def _unit_places(call: Call[Any, Any], records: list[NodeRunRecord]) -> dict[bytes, UnitPlace]:
+    """By unit: where those are that runs wait for."""
+    waiting = (record for record in records if record.status is NodeStatus.SUSPENDED)
+    ids = [record.child for record in waiting if record.child is not None]
+    if not ids:
+        return {}
+    store = call.services.engine.store
+    units = [one for one in await store.executions.several(call.workspace, ids) if one.kind is ExecutionKind.UNIT]
+    owned = any(unit.worker is not None for unit in units)
+    names = {worker.id: worker.name for worker in await store.workers.list()} if owned else {}
+    return {
+        unit.id: UnitPlace(
+            status=unit.status,
+            queue=unit.queue,
+            worker=unit.worker,
+            worker_name=None if unit.worker is None else names.get(unit.worker),
+        )
+        for unit in units
+    }
 
 
 async def list_node_runs(call: Call[RunsQuery, None]) -> Answer:

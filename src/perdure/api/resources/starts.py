@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from perdure.api.resources.lookup import replaced, value_text
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import execution, execution_summary
 from perdure.auth.roles import Role
-from perdure.base.clock import SECOND
+from perdure.base.clock import SECOND, to_micros
 from perdure.base.durations import parse_duration
 from perdure.base.ids import id_text
 from perdure.engine.requests import StartRequest
@@ -38,7 +39,8 @@ from perdure.wire.executions import Execution, ExecutionBatch, StartBatch, Start
 MAX_WAIT_S = 300
 """Seconds that `Prefer: wait=N` may keep a request open; more is taken as this."""
 
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_SECONDS = re.compile(r'("?)([0-9]+)\1')
+_MOST_DIGITS = 9
 _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _TRIGGERS = {"api", "cli"}
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -62,7 +64,7 @@ async def start_execution(call: Call[NoQuery, StartExecution]) -> Answer:
         if body.idempotency_key not in {None, key}:
             raise InvalidRequest("the Idempotency-Key header and the field idempotency_key differ; give one of them")
         body = msgspec.structs.replace(body, idempotency_key=key)
-    wait_s = preferred_wait(call.header(b"prefer"))
+    wait_s = preferred_wait(call.header_list(b"prefer"))
     engine = call.services.engine
     [started] = await engine.start_executions([_request(call, body)])
     if isinstance(started, CallerError):
@@ -72,7 +74,7 @@ async def start_execution(call: Call[NoQuery, StartExecution]) -> Answer:
         headers.append((b"idempotent-replayed", b"true"))
     if wait_s is not None:
         is_fresh = started.status is ExecutionStatus.RUNNING and not started.replayed
-        await engine.wait_ended(call.workspace, started.id, wait_s * SECOND, is_fresh=is_fresh)
+        await call.while_connected(engine.wait_ended(call.workspace, started.id, wait_s * SECOND, is_fresh=is_fresh))
         headers.append((b"preference-applied", b"wait=%d" % wait_s))
     found = await engine.store.executions.whole(call.workspace, started.id)
     if found is None:
@@ -106,10 +108,20 @@ async def full_execution(call: Call[Any, Any], record: ExecutionRecord, payload:
     )
 
 
-def preferred_wait(prefer: str | None) -> int | None:
-    """Seconds of `Prefer: wait=N` (RFC 7240), at most `MAX_WAIT_S`; None without one."""
-    match = None if prefer is None else _WAIT.search(prefer)
-    return None if match is None else min(int(match[1]), MAX_WAIT_S)
+def preferred_wait(preferences: Iterable[str]) -> int | None:
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most `MAX_WAIT_S`; None without one.
+
+    The first `wait` counts. As with every preference, one that is not understood is ignored without a word.
+    """
+    for preference in preferences:
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = _SECONDS.fullmatch(value.strip())
+            if seconds is None:
+                return None
+            digits = seconds[2].lstrip("0") or "0"
+            return min(int(digits), MAX_WAIT_S) if len(digits) <= _MOST_DIGITS else MAX_WAIT_S
+    return None
 
 
 def _header_key(call: Call[Any, Any]) -> str | None:
@@ -140,7 +152,7 @@ def _request(call: Call[Any, Any], start: StartExecution, pointer: str = "") -> 
         trigger_context=start.trigger_context,
         idempotency_key=start.idempotency_key,
         request_hash=None if start.idempotency_key is None else _request_hash(start),
-        start_at=None if start.start_at is None else round(start.start_at.timestamp() * SECOND),
+        start_at=None if start.start_at is None else to_micros(start.start_at),
         priority=start.priority,
         queue=start.queue,
         timeout=None if start.timeout is None else _timeout(start.timeout, f"{pointer}/timeout"),

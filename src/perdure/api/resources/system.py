@@ -11,6 +11,7 @@ from typing import Any
 from perdure.api.answer import Answer
 from perdure.api.call import Call
 from perdure.api.docs import docs_page
+from perdure.api.etags import not_modified
 from perdure.api.metrics import Family, Sample, exposition
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import optional_time, time_text
@@ -24,8 +25,6 @@ from perdure.store.records import WorkerRecord
 from perdure.wire.flows import BrokenFile, Source
 from perdure.wire.system import Health, SystemInfo, Worker, WorkerList
 
-STALE_AFTER = 15 * SECOND
-"""A worker that was not heard of for so long is called stale, in microseconds."""
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -64,6 +63,11 @@ async def metrics(call: Call[NoQuery, None]) -> Answer:
         _gauge("perdure_queue_depth", "Executions that wait for a worker.", waiting),
         _gauge("perdure_executions_owned", "Executions that this process is running.", described["owned"]),
         _gauge("perdure_slots", "Executions that this process may run at once.", described["slots"]),
+        _gauge("perdure_orphans", "Attempts that could not be stopped and live on.", described["orphans"]["living"]),
+        Family(
+            "perdure_recycles", "counter", "How often this process has replaced itself because of such attempts.",
+            [Sample("_total", {}, services.about.recycles)],
+        ),
         _gauge("perdure_draining", "1 while the server is shutting down.", described["draining"]),
         _gauge("perdure_streams", "Open event streams.", len(services.streams)),
         *services.metrics.families(),
@@ -90,6 +94,7 @@ async def info(call: Call[NoQuery, None]) -> Answer:
         open=await services.authority.is_open(),
         started_at=time_text(services.about.started_at),
         uptime_s=(now - services.about.started_at) / SECOND,
+        recycles=services.about.recycles,
         workspace=call.workspace,
         store=await engine.store.info(),
         engine=engine.describe(),
@@ -101,9 +106,10 @@ async def info(call: Call[NoQuery, None]) -> Answer:
 
 async def list_workers(call: Call[NoQuery, None]) -> Answer:
     """Processes that run executions, or did until lately."""
+    engine = call.services.engine
     now = call.services.clock.now()
-    records = await call.services.engine.store.workers.list()
-    return Answer(body=WorkerList(data=[_worker(record, now) for record in records]))
+    records = await engine.store.workers.list()
+    return Answer(body=WorkerList(data=[_worker(record, now, engine.settings.lease) for record in records]))
 
 
 async def openapi(call: Call[NoQuery, None]) -> Answer:
@@ -113,7 +119,7 @@ async def openapi(call: Call[NoQuery, None]) -> Answer:
 
 async def docs(call: Call[NoQuery, None]) -> Answer:
     """The reference as a page; it needs nothing but this server."""
-    page = docs_page()
+    page = docs_page(call.services.openapi)
     answer = _static(call, page.html, b"text/html; charset=utf-8")
     answer.headers.append((b"content-security-policy", page.policy))
     return answer
@@ -126,10 +132,9 @@ async def root(call: Call[NoQuery, None]) -> Answer:
 
 def _static(call: Call[Any, Any], data: bytes, media_type: bytes) -> Answer:
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    headers = [(b"etag", etag.encode()), (b"cache-control", b"no-cache")]
-    if call.header(b"if-none-match") == etag:
-        return Answer(status=304, headers=headers)
-    return Answer(body=data, headers=headers, media_type=media_type)
+    answer = not_modified(call, etag) or Answer(body=data, headers=[(b"etag", etag.encode())], media_type=media_type)
+    answer.headers.append((b"cache-control", b"no-cache"))
+    return answer
 
 
 def _source(source: Folder) -> Source:
@@ -137,11 +142,11 @@ def _source(source: Folder) -> Source:
     return Source(name=source.name, path=source.path, flows=len(source.flows), broken=broken)
 
 
-def _worker(record: WorkerRecord, now: int) -> Worker:
+def _worker(record: WorkerRecord, now: int, lease: int) -> Worker:
     if record.stopped_at is not None:
         status = "stopped"
     else:
-        status = "alive" if now - record.heartbeat_at < STALE_AFTER else "stale"
+        status = "alive" if now - record.heartbeat_at < lease else "stale"
     return Worker(
         id=record.id,
         number=record.number,
@@ -149,8 +154,14 @@ def _worker(record: WorkerRecord, now: int) -> Worker:
         host=record.host,
         pid=record.pid,
         status=status,
+        version=record.version,
+        queues=None if record.queues is None else list(record.queues),
+        tags=list(record.tags),
+        slots=record.slots,
+        owned=record.owned,
         started_at=time_text(record.started_at),
         heartbeat_at=time_text(record.heartbeat_at),
+        silent_s=None if record.stopped_at is not None else max(now - record.heartbeat_at, 0) / SECOND,
         stopped_at=optional_time(record.stopped_at),
     )
 
@@ -193,3 +204,7 @@ ROUTES = (
         outcomes=(Outcome(status=307, description="To /docs", headers=("Location",)),),
     ),
 )  # fmt: skip
+
+_OF_ITSELF = frozenset({"/health/live", "/health/ready", "/metrics", "/system/info"})
+HEALTH_ROUTES = tuple(route for route in ROUTES if route.path in _OF_ITSELF)
+"""About the process alone."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.findings import nearest
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import optional_time, time_text, token
 from perdure.auth.roles import Role
 from perdure.auth.tokens import new_secret, secret_hash
-from perdure.base.clock import SECOND
+from perdure.base.clock import to_micros
 from perdure.base.ids import id_text, new_id
+from perdure.base.nearest import nearest_or_all
 from perdure.errors import InvalidRequest, Problem, TokenNotFound
 from perdure.store.commands import CreateToken, RevokeToken
 from perdure.wire import system
@@ -22,7 +22,7 @@ async def create_token(call: Call[NoQuery, system.CreateToken]) -> Answer:
     body = call.body
     now = call.services.clock.now()
     role = _role(body.role)
-    expires_at = None if body.expires_at is None else round(body.expires_at.timestamp() * SECOND)
+    expires_at = None if body.expires_at is None else to_micros(body.expires_at)
     if expires_at is not None and expires_at <= now:
         raise _refused("out_of_range", "expires_at is in the past", "/expires_at")
     secret = new_secret()
@@ -67,7 +67,9 @@ def _role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise _refused("invalid_value", f'there is no role "{text[:60]}"{nearest(text, Role)}', "/role") from None
+        raise _refused(
+            "invalid_value", f'there is no role "{text[:60]}"{nearest_or_all(text, list(Role))}', "/role"
+        ) from None
 
 
 def _refused(code: str, detail: str, pointer: str) -> InvalidRequest:

@@ -1,4 +1,4 @@
-"""Proves that this worker is alive; learns when it no longer counts as such."""
+"""Proves that this worker is alive, where one process has the store to itself; learns when it no longer counts as such."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ BEAT_S = 5.0
 
 
 class HeartbeatSender:
-    """Beats once every `BEAT_S`; `fenced` is called when the store says that this worker was given up."""
+    """Beats once every `BEAT_S`; `fenced` is called when the store says that this worker was given up.
 
-    def __init__(self, *, recorder: Recorder, clock: Clock, worker: str, fenced: Callable[[], None]) -> None:
+    `worker` answers with its id, None while it is not registered.
+    """
+
+    def __init__(
+        self, *, recorder: Recorder, clock: Clock, worker: Callable[[], str | None], fenced: Callable[[], None]
+    ) -> None:
         self._recorder = recorder
         self._clock = clock
         self._worker = worker
         self._fenced = fenced
 
     async def work(self) -> float:
-        if not await self._recorder.execute(Heartbeat(at=self._clock.now(), worker=self._worker)):
+        worker = self._worker()
+        if worker is not None and not await self._recorder.execute(Heartbeat(at=self._clock.now(), worker=worker)):
             self._fenced()
         return BEAT_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -12,6 +13,7 @@ from perdure.errors import StoreError
 log = structlog.get_logger(__name__)
 
 _AFTER_ERROR_S = 1.0
+_FINISH_S = 5.0
 
 
 class Loop:
@@ -27,13 +29,26 @@ class Loop:
         self._work = work
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._finishing = asyncio.Event()
         self.last_error: str | None = None
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"perdure-{self.name}")
 
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None
+
     def wake(self) -> None:
         self._woken.set()
+
+    async def finish(self) -> None:
+        """Stop behind the work that is being done, if it ends within a bounded time."""
+        self._finishing.set()
+        self._woken.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_FINISH_S)
+        await self.stop()
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -42,16 +57,23 @@ class Loop:
             self._task = None
 
     async def _run(self) -> None:
-        while True:
+        while not self._finishing.is_set():
             self._woken.clear()
             try:
                 delay = await self._work()
                 self.last_error = None
             except StoreError as error:
-                delay, self.last_error = _AFTER_ERROR_S, error.message
+                delay, self.last_error = _after_error_s(), error.message
             except Exception as error:
-                delay, self.last_error = _AFTER_ERROR_S, str(error)
+                delay, self.last_error = _after_error_s(), str(error)
                 log.exception("loop failed", loop=self.name)
+            if self._finishing.is_set():
+                return
             alarm = asyncio.get_running_loop().call_later(delay, self._woken.set)
             await self._woken.wait()
             alarm.cancel()
+
+
+def _after_error_s() -> float:
+    """All processes on a store fail in the same instant; they are not to come back in the same instant too."""
+    return _AFTER_ERROR_S * random.uniform(0.5, 1.0)

@@ -8,14 +8,13 @@ from perdure.base.clock import Alarm, Clock
 from perdure.store.commands import FireTimers
 from perdure.store.recorder import Recorder
 
-_SCAN_S = 30.0
-"""Behind the alarm stands a slow scan."""
-
 
 class Timekeeper:
-    def __init__(self, *, recorder: Recorder, clock: Clock) -> None:
+    def __init__(self, *, recorder: Recorder, clock: Clock, pause_s: Callable[[], float]) -> None:
+        """`pause_s`: after what time to look for timers that others set."""
         self._recorder = recorder
         self._clock = clock
+        self._pause_s = pause_s
         self.due: Callable[[], object] = lambda: None
         """Called when the earliest known timer is due: then `work` has to be."""
         self._alarm: Alarm | None = None
@@ -26,7 +25,7 @@ class Timekeeper:
         next_due = await self._recorder.execute(FireTimers(at=self._clock.now()))
         if next_due is not None:
             self.expect(next_due)
-        return _SCAN_S
+        return self._pause_s()
 
     def expect(self, due_at: int) -> None:
         """A timer is due then."""

@@ -1,0 +1,29 @@
+"""What an error says of a word that is none of the known ones: the nearest, or all there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+LISTED = 30
+"""Words up to which all are listed."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {str(close[0])!r}?" if close else ""
+
+
+def nearest_or_all(word: str, known: Collection[str]) -> str:
+    """As `nearest`; where none is near, `; known are a, b, c`, unless they are many."""
+    hint = nearest(word, known)
+    return hint or (f"; known are {', '.join(sorted(known))}" if 0 < len(known) <= LISTED else "")
+
+
+def choices(word: str, options: Collection[str]) -> str:
+    """The values of which one must be chosen, as text: all of them where they are few, else the nearest."""
+    if len(options) <= LISTED:
+        return ", ".join(options) + nearest(word, options)
+    close = difflib.get_close_matches(word, options, n=3, cutoff=0.0)
+    return f"{len(options)} values, of which the nearest are {', '.join(close)}"

@@ -1,0 +1,160 @@
+"""This process as a worker: registered under an id of its own, alive while it proves it, registered anew when it failed.
+
+An id is never used twice. Whoever was declared dead, or had to let go by itself, comes back as somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import random
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from perdure.base.clock import SECOND, Clock
+from perdure.base.ids import id_text, new_id
+from perdure.engine.lease import Lease, boot_time
+from perdure.engine.loops.heartbeat import HeartbeatSender
+from perdure.engine.loops.loop import Loop
+from perdure.engine.settings import EngineSettings
+from perdure.errors import StoreError
+from perdure.store.commands import InterruptWorkers, RegisterWorker, StopWorker
+from perdure.store.interface import Store
+from perdure.store.recorder import Recorder
+from perdure.store.records import WorkerRecord
+
+_RETRY_FIRST_S = 0.1
+_RETRY_MOST_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Membership:
+    """Used on the loop only.
+
+    Args:
+        holds: whether something is owned; asked in another thread too.
+        let_go: drops all that is owned, at once; whether nothing of it can have an effect any more.
+        joined: called after every registration, with the record.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        recorder: Recorder,
+        clock: Clock,
+        settings: EngineSettings,
+        holds: Callable[[], bool],
+        let_go: Callable[[], Coroutine[Any, Any, bool]],
+        joined: Callable[[WorkerRecord], object],
+    ) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._settings = settings
+        self._let_go = let_go
+        self._joined = joined
+        self._is_shared = store.sharing is not None
+        self._lease: Lease | None = None
+        sender = HeartbeatSender(recorder=recorder, clock=clock, worker=self._alive, fenced=self._declared_dead)
+        self._heartbeat = Loop("heartbeat", sender.work)
+        if store.sharing is not None:
+            length_s = settings.lease / SECOND
+            self._lease = Lease(store.sharing.pulse(), length_s=length_s, holds=holds, lost=self._lost)
+        self._leaving = False
+        """For good: it does not register anew."""
+        self._losing: asyncio.Task[bool] | None = None
+        self._rejoining: asyncio.Task[None] | None = None
+        self.is_member = False
+        """Whether it may claim."""
+        self.worker = self._fresh()
+
+    def allows(self) -> bool:
+        """Whether an attempt may begin now: what the worker owns is surely its own."""
+        return self._lease is None or self._lease.allows()
+
+    async def join(self) -> None:
+        """Register. Raises `StoreError`."""
+        if self._leaving:
+            return
+        sent_at = boot_time()
+        worker = self._fresh()
+        worker.number = await self._recorder.execute(RegisterWorker(at=self._clock.now(), worker=worker))
+        if not self._is_shared:
+            # The store's lock is ours: whoever else is registered is dead.
+            recovered = await self._recorder.execute(InterruptWorkers(at=self._clock.now(), all_but=worker.id))
+            if recovered:
+                log.info("recovering executions of a process that died", executions=len(recovered))
+        self.worker = worker
+        self.is_member = True
+        if self._lease is not None:
+            self._lease.begin(worker.id, sent_at=sent_at)
+        elif not self._heartbeat.is_running:
+            self._heartbeat.start()
+        self._joined(worker)
+
+    async def give_up(self) -> None:
+        """This program must not work on the store any more: let go, and be silent, so that others take over."""
+        if self._leaving:
+            return
+        self._leaving, self.is_member = True, False
+        await self._heartbeat.stop()
+        await self._let_go()
+        if self._lease is not None:
+            await self._lease.stop()
+
+    async def leave(self) -> None:
+        """Say goodbye, when nothing is owned any more. Raises `StoreError`."""
+        self._leaving = True
+        was_member, self.is_member = self.is_member, False
+        await self._heartbeat.stop()
+        if self._rejoining is not None:
+            self._rejoining.cancel()
+            await asyncio.wait({self._rejoining})
+        try:
+            if was_member:
+                await self._recorder.execute(StopWorker(at=self._clock.now(), worker=self.worker.id))
+        finally:
+            if self._lease is not None:
+                await self._lease.stop()
+
+    def _fresh(self) -> WorkerRecord:
+        settings, now = self._settings, self._clock.now()
+        return WorkerRecord(
+            id=id_text(new_id()), number=0, name=settings.worker_name, host=platform.node(), pid=os.getpid(),
+            started_at=now, heartbeat_at=now, queues=settings.queues, slots=settings.slots,
+            tags=tuple(sorted(settings.tags)), version=version("perdure"),
+        )  # fmt: skip
+
+    def _alive(self) -> str | None:
+        return self.worker.id if self.is_member else None
+
+    def _declared_dead(self) -> None:
+        self._losing = asyncio.get_running_loop().create_task(self._lost())
+
+    async def _lost(self) -> bool:
+        self.is_member = False
+        lost = self.worker.id
+        is_over = await self._let_go()
+        if not self._leaving:
+            self._rejoining = asyncio.get_running_loop().create_task(self._come_back(lost))
+        return is_over
+
+    async def _come_back(self, lost: str) -> None:
+        """As soon as the store answers: give back what it still has under the old id, and register anew."""
+        delay_s = _RETRY_FIRST_S
+        while not self._leaving:
+            try:
+                await self._recorder.execute(InterruptWorkers(at=self._clock.now(), workers=(lost,)))
+                await self.join()
+            except StoreError as error:
+                log.warning("the store does not take this worker back yet", code=error.code)
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+                continue
+            log.info("registered anew", worker=self.worker.id, before=lost)
+            return
