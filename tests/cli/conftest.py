@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from perdure.cli.main import call
 from tests.served import Served, serving
@@ -56,8 +57,10 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def offline(nowhere: Path, capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
+def offline(nowhere: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    yield Command(capfd)
+    # A command that logs has set the log up to write into this test's stderr, which is no more.
+    structlog.reset_defaults()
 
 
 @pytest.fixture

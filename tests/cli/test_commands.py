@@ -163,7 +163,7 @@ def test_flows_come_and_go(command: Command, nowhere: Path) -> None:
     file = nowhere / "job.yaml"
     file.write_text("id: tests/job\nnodes:\n  a: {sleep: 1ms}\n  b: {sleep: 1ms, needs: [a]}\n")
     assert json.loads(command("flow", "apply", "job.yaml", "-o", "json").out) == [
-        {"flow": "tests/job", "version": 1, "change": "created", "path": "job.yaml"}
+        {"flow": "tests/job", "version": 1, "change": "new", "path": "job.yaml"}
     ]
     assert json.loads(command("flow", "apply", "job.yaml", "-o", "json").out)[0]["change"] == "unchanged"
     file.write_text(file.read_text() + "description: Changed.\n")
@@ -182,15 +182,64 @@ def test_a_flow_that_a_folder_manages_cannot_be_applied(command: Command, nowher
     done = command("flow", "apply", "greet.yaml")
     assert done.code == 1
     assert "greet.yaml: flow_managed" in done.err
+    assert "nothing was applied" in done.err
 
 
-def test_broken_files_are_not_applied_and_all_is_told(command: Command, nowhere: Path) -> None:
-    (nowhere / "bad.yaml").write_text("id: tests/bad\nnodes:\n  a: {slep: 1ms}\n  b: {sleep: 1ms, needs: [c]}\n")
-    (nowhere / "good.yaml").write_text("id: tests/good\nnodes:\n  a: {sleep: 1ms}\n")
-    done = command("flow", "apply", ".", "-o", "name")
-    assert (done.code, done.lines) == (1, ["tests/good"])
+def test_of_several_files_all_are_applied_or_none(command: Command, nowhere: Path) -> None:
+    bad, good, twin = nowhere / "bad.yaml", nowhere / "good.yaml", nowhere / "sub" / "twin.yaml"
+    twin.parent.mkdir()
+    bad.write_text("id: tests/bad\nnodes:\n  a: {slep: 1ms}\n  b: {sleep: 1ms, needs: [c]}\n")
+    good.write_text("id: tests/good\nnodes:\n  a: {sleep: 1ms}\n")
+    twin.write_text("id: tests/good\nnodes:\n  a: {sleep: 2ms}\n")
+    (nowhere / "none.json").write_text("[")
+    (nowhere / "huge.yaml").write_text("nodes: " + "x" * 1024 * 1024)
+    done = command("flow", "apply", "bad.yaml", "sub", "good.yaml", "none.json", "huge.yaml", "-o", "name")
+    assert (done.code, done.out) == (1, "")
     assert re.search(r"bad.yaml:3:\d+: ", done.err)
     assert re.search(r"bad.yaml:4:\d+: ", done.err)
+    assert "sub/twin.yaml:1:1: duplicate_flow: the flow tests/good is also in good.yaml" in done.err
+    assert "good.yaml:1:1: duplicate_flow: the flow tests/good is also in sub/twin.yaml" in done.err
+    assert re.search(r"none.json:1:\d+: ", done.err)
+    assert "huge.yaml: " in done.err
+    assert done.err.endswith("5 files, 5 with problems: nothing was applied\n")
+    assert command("flow", "show", "tests/good").code == 1
+    done = command("flow", "apply", "good.yaml", "bad.yaml")
+    assert (done.code, done.out) == (1, "")
+    assert command("flow", "show", "tests/good").code == 1, "not even the good one"
+    assert command("flow", "apply", "good.yaml").code == 0
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(command: Command, nowhere: Path) -> None:
+    for name in ("dry-a", "dry-b"):
+        (nowhere / f"{name}.yaml").write_text(f"id: tests/{name}\nnodes:\n  a: {{sleep: 1ms}}\n")
+    assert command("flow", "apply", "dry-a.yaml", "dry-b.yaml").code == 0
+    (nowhere / "dry-b.yaml").write_text("id: tests/dry-b\nnodes:\n  a: {sleep: 2ms}\n")
+    (nowhere / "dry-c.yaml").write_text("id: tests/dry-c\nnodes:\n  a: {sleep: 1ms}\n")
+
+    def planned(*options: str) -> list[tuple[str, str, int | None]]:
+        told = json.loads(command("flow", "apply", ".", "-o", "json", *options).out)
+        return [(one["path"], one["change"], one["version"]) for one in told]
+
+    would_be = [("dry-a.yaml", "unchanged", 1), ("dry-b.yaml", "changed", None), ("dry-c.yaml", "new", None)]
+    assert planned("--dry-run") == would_be
+    assert planned("--dry-run") == would_be, "the first one changed nothing"
+    assert planned() == [("dry-a.yaml", "unchanged", 1), ("dry-b.yaml", "changed", 2), ("dry-c.yaml", "new", 1)]
+    assert [change for _, change, _ in planned("--dry-run")] == ["unchanged"] * 3
+
+
+def test_apply_takes_from_a_folder_what_a_server_would(command: Command, nowhere: Path) -> None:
+    for path in (".hidden.yaml", ".git/x.yaml", "__pycache__/x.yaml", "kept.yaml"):
+        (nowhere / path).parent.mkdir(exist_ok=True)
+        (nowhere / path).write_text(f"id: tests/taken-{len(path)}\nnodes:\n  a: {{sleep: 1ms}}\n")
+    (nowhere / "package.json").write_text('{"name": "x"}')
+    assert command("flow", "apply", ".", "-o", "name").lines == ["tests/taken-9"]
+
+
+def test_apply_warns_of_functions_that_the_server_lacks(command: Command, nowhere: Path) -> None:
+    (nowhere / "lacks.yaml").write_text("id: tests/lacks\nnodes:\n  a: {python: 'no_such_module:run'}\n")
+    done = command("flow", "apply", "lacks.yaml", "-o", "name")
+    assert (done.code, done.lines) == (0, ["tests/lacks"])
+    assert "lacks.yaml:3:15: warning: function_not_found: there is no module 'no_such_module'" in done.err
 
 
 def test_doctor_is_well(command: Command, served: Served) -> None:

@@ -1,5 +1,6 @@
 """What the command does without a server: help, files, usage, and clear words."""
 
+import json
 import subprocess
 import sys
 import time
@@ -96,6 +97,78 @@ def test_validate_of_a_good_file_prints_nothing(offline: Command, nowhere: Path)
     (nowhere / "good.yaml").write_text(BROKEN.replace("nedes", "needs"))
     done = offline("flow", "validate", ".")
     assert (done.code, done.out, done.err) == (0, "", "1 file, no problems\n")
+
+
+def test_validate_takes_from_a_folder_what_a_server_would(offline: Command, nowhere: Path) -> None:
+    (nowhere / ".git").mkdir()
+    for path in (".hidden.yaml", ".git/x.yaml"):
+        (nowhere / path).write_text(BROKEN)
+    (nowhere / "package.json").write_text('{"name": "x"}')
+    assert "there is no flow file in ." in offline("flow", "validate", ".").err
+    (nowhere / "good.yaml").write_text(BROKEN.replace("nedes", "needs"))
+    done = offline("flow", "validate", ".")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "1 file (1 without `nodes` left out), no problems\n"
+    assert offline("flow", "validate", ".hidden.yaml").code == 1, "what is named is taken"
+
+
+def test_validate_tells_of_ids_that_two_files_have(offline: Command, nowhere: Path) -> None:
+    for name in ("a", "b"):
+        (nowhere / f"{name}.yaml").write_text(BROKEN.replace("nedes", "needs"))
+    done = offline("flow", "validate", ".", "a.yaml")
+    assert done.code == 1
+    assert done.lines == [
+        "a.yaml:1:1: duplicate_flow: the flow tests/broken is also in b.yaml",
+        "b.yaml:1:1: duplicate_flow: the flow tests/broken is also in a.yaml",
+    ]
+
+
+CALLS = """id: tests/calls
+nodes:
+  a: {python: "reports.text:summarise"}
+  b: {python: "reports.text:sumarise"}
+  c: {python: {call: "nowhere:run"}, compensate: {python: "reports.text:undo"}}
+"""
+
+
+def test_validate_warns_of_functions_that_are_not_there_and_runs_nothing(offline: Command, nowhere: Path) -> None:
+    reports = nowhere / "flows" / "reports"
+    reports.mkdir(parents=True)
+    (reports / "__init__.py").write_text("open('was-run', 'w')\n")
+    (reports / "text.py").write_text("open('was-run', 'w')\ndef summarise(): ...\n")
+    (reports / "calls.yaml").write_text(CALLS)
+    warned = [
+        "flows/reports/calls.yaml:4:15: warning: function_not_found: 'reports.text' ("
+        + str(reports / "text.py") + ") has no 'sumarise'; did you mean 'summarise'?",
+        "flows/reports/calls.yaml:5:22: warning: function_not_found: there is no module 'nowhere' in the flow folders (",
+        "flows/reports/calls.yaml:5:59: warning: function_not_found: 'reports.text' (",
+    ]  # fmt: skip
+    for given in ("flows", "flows/reports", "flows/reports/calls.yaml"):
+        done = offline("flow", "validate", given)
+        assert (done.code, done.err) == (0, "1 file, no problems, 3 warnings\n")
+        assert [line[: len(start)] for line, start in zip(done.lines, warned, strict=True)] == warned
+    (reports / "beside.py").write_text("def run(): ...\n")
+    (reports / "near.yaml").write_text("id: near\nnodes:\n  a: {python: 'beside:run'}\n")
+    assert "near.yaml" not in offline("flow", "validate", "flows").out, "`perdure run` finds what is beside a file"
+    assert not (nowhere / "was-run").exists()
+    [checked, _] = json.loads(offline("flow", "validate", "flows", "-o", "json").out)
+    assert (checked["valid"], len(checked["warnings"])) == (True, 3)
+
+
+def test_doctor_tells_of_a_home_that_is_open_to_others(offline: Command, nowhere: Path) -> None:
+    home = nowhere / ".perdure"
+    home.mkdir(mode=0o700)
+    (home / "perdure.db").touch(mode=0o600)
+
+    def found() -> tuple[str, str | None]:
+        [finding] = [one for one in json.loads(offline("doctor", "-o", "json").out) if one["check"] == "home"]
+        return finding["state"], finding["advice"]
+
+    assert found() == ("ok", None)
+    home.chmod(0o755)
+    assert found() == ("warn", "chmod o-rwx .perdure")
+    (home / "perdure.db").chmod(0o644)
+    assert found() == ("warn", "chmod o-rwx .perdure .perdure/perdure.db")
 
 
 def test_version_and_completion(offline: Command) -> None:

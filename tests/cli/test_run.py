@@ -19,6 +19,7 @@ nodes:
   second:
     shell: 'echo begun >> ledger.txt; echo up; test -e go || sleep 60; echo second >> ledger.txt'
     needs: [first]
+  clean: {shell: 'echo clean >> ledger.txt', needs: [second], run_if: always}
 output:
   amount: ${input.amount}
 """
@@ -84,7 +85,7 @@ def test_after_kill_9_the_same_command_goes_on(tmp_path: Path) -> None:
     done = run(tmp_path, flow)
     assert done.returncode == 0, done.stderr
     assert "going on with" in done.stderr
-    assert ledger(tmp_path) == ["first", "begun", "begun", "second"], "what was done is not done again"
+    assert ledger(tmp_path) == ["first", "begun", "begun", "second", "clean"], "what was done is not done again"
     assert len(executions(tmp_path)) == 1
 
 
@@ -115,6 +116,67 @@ def test_another_input_or_another_definition_is_another_execution(tmp_path: Path
     (tmp_path / flow).write_text(text)
     assert "going on with" in run(tmp_path, flow).stderr, "the first one was touched by neither"
     assert [entry["status"] for entry in executions(tmp_path)] == ["completed"] * 3
+
+
+def left_by_an_edit(folder: Path) -> tuple[str, str]:
+    """The flow's file, edited after a run of it was killed in its second node; and that run's id."""
+    flow = ledger_flow(folder)
+    process = begun(folder, flow, "-i", "amount=7")
+    process.kill()
+    process.communicate()
+    (folder / "go").touch()
+    (folder / flow).write_text((folder / flow).read_text() + "description: Changed.\n")
+    done = run(folder, flow, "-i", "amount=8", "-q")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"amount": 8}), "a new version is a new execution"
+    assert "unfinished executions of other versions of tests/ledger (this is version 2):" in done.stderr
+    told = re.search(r"^  (\S+)  version 1, interrupted, begun \d+\w+ ago$", done.stderr, re.MULTILINE)
+    assert told is not None, done.stderr
+    for option in ("--resume", "--cancel"):
+        assert f"perdure run {flow} {option} {told[1]}\n" in done.stderr
+    return flow, told[1]
+
+
+def test_what_an_edit_left_unfinished_is_told_and_can_go_on(tmp_path: Path) -> None:
+    flow, id = left_by_an_edit(tmp_path)
+    done = run(tmp_path, flow, "--resume", id)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"amount": 7}), done.stderr
+    assert "going on with tests/ledger version 1" in done.stderr
+    assert ledger(tmp_path).count("first") == 2, "what was done is not done again"
+    assert "unfinished executions" not in run(tmp_path, flow).stderr
+    again = run(tmp_path, flow, "--resume", id)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "has ended: it is completed" in again.stderr
+
+
+def test_what_an_edit_left_unfinished_can_be_cancelled(tmp_path: Path) -> None:
+    flow, id = left_by_an_edit(tmp_path)
+    other = tmp_path / "other.yaml"
+    other.write_text("id: tests/other\nnodes:\n  a: {transform: 1}\n")
+    refused = run(tmp_path, "other.yaml", "--cancel", id)
+    assert refused.returncode == 1
+    assert "is one of tests/ledger, the file holds tests/other" in refused.stderr
+    done = run(tmp_path, flow, "--cancel", "1")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "unfinished executions" not in run(tmp_path, flow).stderr
+    assert [entry["status"] for entry in executions(tmp_path)] == ["completed", "completed", "cancelled"]
+    assert ledger(tmp_path).count("second") == 2
+    assert ledger(tmp_path).count("clean") == 3, "what was cancelled has cleaned up"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--resume", "1", "--cancel", "1"], "give one of them"),
+        (["--resume", "1", "-i", "amount=1"], "give one of them"),
+        (["--resume", "no-such-id"], "there is no execution no-such-id in this store"),
+        (["--cancel", "99"], "there is no execution 99 in this store"),
+    ],
+)
+def test_going_on_with_what_is_not_there_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
+    done = run(tmp_path, ledger_flow(tmp_path), *options)
+    assert done.returncode in {1, 2}
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -148,6 +210,10 @@ def test_a_store_that_a_server_holds_is_left_alone(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert str(server.process.pid) in done.stderr
         assert server.url in done.stderr
+        assert "perdure execution start" in done.stderr
+        assert "--home OTHER" in done.stderr
+        (tmp_path / "go").touch()
+        assert run(tmp_path, "ledger.yaml", "--home", "apart", "-q").returncode == 0
 
 
 def test_children_are_carried_out_too(tmp_path: Path) -> None:

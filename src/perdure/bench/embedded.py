@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from perdure.base.clock import MINUTE
 from perdure.bench.figures import BenchFailed
 from perdure.bench.flows import MEDIA_TYPE
-from perdure.bench.workbench import Workbench
+from perdure.bench.workbench import Place, Workbench
 from perdure.engine.engine import Engine
 from perdure.engine.requests import StartRequest
 from perdure.model.states import ExecutionStatus
@@ -63,13 +63,29 @@ class Embedded:
 @asynccontextmanager
 async def embedded(bench: Workbench) -> AsyncIterator[Embedded]:
     """A server with the settings that `perdure serve` has when none are given, on a store of its own."""
-    with bench.folder("embedded") as home:
-        async with Server(ServerSettings(home=home, port=0)) as server:
-            yield Embedded(server)
+    async with bench.place("embedded") as place, in_this_process(place) as house:
+        yield house
 
 
-async def finished_per_second(house: Embedded, flow: str, *, in_flight: int, seconds: float) -> float:
-    """Keep that many executions going for so long; those finished over the time until the last one was."""
+@asynccontextmanager
+async def in_this_process(place: Place) -> AsyncIterator[Embedded]:
+    """The same on a store that others may have too."""
+    async with Server(ServerSettings(home=place.home, port=0, store=place.store)) as server:
+        yield Embedded(server)
+
+
+class Finished(NamedTuple):
+    finished: int
+    elapsed_s: float
+    """Until the last one was."""
+
+    @property
+    def per_second(self) -> float:
+        return self.finished / self.elapsed_s
+
+
+async def finished_per_second(house: Embedded, flow: str, *, in_flight: int, seconds: float) -> Finished:
+    """Keep that many executions going for so long."""
     began = time.perf_counter()
     until = began + seconds
     finished = 0
@@ -81,4 +97,4 @@ async def finished_per_second(house: Embedded, flow: str, *, in_flight: int, sec
             finished += 1
 
     await asyncio.gather(*(keep_going() for _ in range(in_flight)))
-    return finished / (time.perf_counter() - began)
+    return Finished(finished, time.perf_counter() - began)

@@ -20,10 +20,12 @@ class Unit(StrEnum):
     SECONDS = "s"
     MEGABYTES = "MB"
     PERCENT = "%"
+    TIMES = "×"
+    """Of what it is compared with."""
 
     @property
     def more_is_better(self) -> bool:
-        return self is Unit.PER_SECOND
+        return self in (Unit.PER_SECOND, Unit.TIMES)
 
 
 class Verdict(StrEnum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from perdure.bench import budgets
 from perdure.bench.figures import Figure, RawLimit, Unit, spread
 from perdure.bench.workbench import Workbench
 
@@ -16,10 +15,10 @@ _SETTLE_S = 1.0
 async def starting(bench: Workbench) -> list[Figure]:
     """From the start of the process to the first 200 on /health/ready, the first one, which compiles and makes the store, apart."""
     times = []
-    with bench.folder("start") as home:
+    async with bench.place("start") as place:
         for _ in range(bench.sizes.starts + 1):
             began = time.perf_counter()
-            async with bench.serve(home) as server:
+            async with bench.serve(place) as server:
                 await server.ready()
                 times.append(time.perf_counter() - began)
     again = spread(times[1:])
@@ -29,7 +28,7 @@ async def starting(bench: Workbench) -> list[Figure]:
             name="serve: ready",
             unit=Unit.SECONDS,
             value=again.p50,
-            budget=budgets.READY_S,
+            budget=bench.budgets.ready_s,
             raw=RawLimit("uvicorn and Starlette alone", bare_s),
             note=f"process start to 200 on /health/ready; median of {again.count}",
             details={"first_start_s": times[0], "slowest_s": again.max},
@@ -39,15 +38,14 @@ async def starting(bench: Workbench) -> list[Figure]:
 
 async def idling(bench: Workbench) -> list[Figure]:
     """With all its processes."""
-    with bench.folder("idle") as home:
-        async with bench.serve(home) as server:
-            await server.ready()
-            await asyncio.sleep(min(_SETTLE_S, bench.sizes.idle_s))
-            tree = server.tree()
-            used_s, began = tree.cpu_s(), time.perf_counter()
-            await asyncio.sleep(bench.sizes.idle_s)
-            cpu_percent = 100 * (tree.cpu_s() - used_s) / (time.perf_counter() - began)
-            memory = tree.memory()
+    async with bench.place("idle") as place, bench.serve(place) as server:
+        await server.ready()
+        await asyncio.sleep(min(_SETTLE_S, bench.sizes.idle_s))
+        tree = server.tree()
+        used_s, began = tree.cpu_s(), time.perf_counter()
+        await asyncio.sleep(bench.sizes.idle_s)
+        cpu_percent = 100 * (tree.cpu_s() - used_s) / (time.perf_counter() - began)
+        memory = tree.memory()
     _, bare_mb = await bench.raw.bare_start()
     counted = memory.rss_mb if memory.pss_mb is None else memory.pss_mb
     return [
@@ -55,7 +53,7 @@ async def idling(bench: Workbench) -> list[Figure]:
             name="serve: idle memory",
             unit=Unit.MEGABYTES,
             value=counted,
-            budget=budgets.IDLE_MEMORY_MB,
+            budget=bench.budgets.idle_memory_mb,
             raw=RawLimit("uvicorn and Starlette alone (RSS)", bare_mb),
             note=f"{'RSS' if memory.pss_mb is None else 'PSS'} of {memory.processes} processes",
             details={"rss_mb": memory.rss_mb, "pss_mb": memory.pss_mb, "processes": memory.processes},
@@ -64,7 +62,7 @@ async def idling(bench: Workbench) -> list[Figure]:
             name="serve: idle CPU",
             unit=Unit.PERCENT,
             value=cpu_percent,
-            budget=budgets.IDLE_CPU_PERCENT,
+            budget=bench.budgets.idle_cpu_percent,
             note=f"of one core, all its processes, over {bench.sizes.idle_s:g} s",
         ),
     ]

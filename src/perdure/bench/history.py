@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from perdure.base.clock import DAY, SystemClock, to_rfc3339
-from perdure.bench import budgets
 from perdure.bench.api_calls import call, get
 from perdure.bench.embedded import WORKSPACE
 from perdure.bench.figures import BenchFailed, Figure, RawLimit, Spread, Unit, spread
 from perdure.bench.http_load import Connection, connect
 from perdure.bench.workbench import Workbench
 from perdure.model.states import ExecutionStatus
-from perdure.settings import ServerSettings
-from perdure.store.probes import newest_latencies
-from perdure.store.seed import seed_history
 
 PAGE = 100
 _WARM = 2
@@ -26,18 +22,18 @@ async def over_http(bench: Workbench) -> list[Figure]:
     """One request at a time; each figure is the slowest of its queries' medians, all of them are in the details."""
     sizes = bench.sizes
     now = SystemClock().now()
-    with bench.folder("history") as home:
-        async with bench.serve(home) as server:
+    async with bench.place("history") as place:
+        async with bench.serve(place) as server:
             await server.ready()
-        database = ServerSettings(home=home).store_path()
         began = time.perf_counter()
-        seed_history(
-            database, workspace=WORKSPACE, executions=sizes.history, now=now,
+        await bench.probes.seed_history(
+            place.store, workspace=WORKSPACE, executions=sizes.history, now=now,
             told=lambda done: bench.say(f"writing a history: {done:,} of {sizes.history:,} executions"),
         )  # fmt: skip
         seeded_s = time.perf_counter() - began
-        raw_ms = spread(newest_latencies(database, rows=PAGE, rounds=sizes.history_rounds), scale=1e-3).p50
-        async with bench.serve(home) as server:
+        bare = await bench.probes.newest_latencies(place.store, rows=PAGE, rounds=sizes.history_rounds)
+        raw_ms = spread(bare, scale=1e-3).p50
+        async with bench.serve(place) as server:
             await server.ready()
             connection = await connect(server.port)
             await _check(connection, sizes.history)
@@ -52,18 +48,17 @@ async def over_http(bench: Workbench) -> list[Figure]:
             connection.close()
     raw = RawLimit("reading the newest 100 as bare rows, p50", raw_ms)
     titles = {"lists": "newest 100 by each filter", "counts": "exact counts", "stats": "statistics"}
-    return [
-        _figure(f"{titles[kind]}, p50", figures, raw, sizes.history, seeded_s) for kind, figures in measured.items()
-    ]
+    return [_figure(bench, f"{titles[kind]}, p50", figures, raw, seeded_s) for kind, figures in measured.items()]
 
 
-def _figure(name: str, found: Mapping[str, Spread], raw: RawLimit, executions: int, seeded_s: float) -> Figure:
+def _figure(bench: Workbench, name: str, found: Mapping[str, Spread], raw: RawLimit, seeded_s: float) -> Figure:
+    executions = bench.sizes.history
     slowest, worst = max(found.items(), key=lambda item: item[1].p50)
     return Figure(
         name=name,
         unit=Unit.MILLISECONDS,
         value=worst.p50,
-        budget=budgets.HISTORY_MS,
+        budget=bench.budgets.history_ms,
         raw=raw,
         note=f"at {executions:,} executions; slowest of {len(found)}: {slowest}",
         details={

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from perdure.store.probes import sqlite_version
-
 _MOUNTS = Path("/proc/self/mounts")
 _MEMORY = Path("/proc/meminfo")
 _CPU = Path("/proc/cpuinfo")
@@ -21,21 +19,22 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     memory_mb: int | None
     python: str
-    sqlite: str
+    database: str
+    """With its version and what its speed depends on."""
     file_system: str
     load_average: float | None
     """Over the minute before: figures of a busy machine mean little."""
 
 
-def machine(home: Path) -> Machine:
-    """The machine, and the file system that `home` is on."""
+def machine(home: Path, *, database: str) -> Machine:
+    """The machine, the database, and the file system that `home` is on."""
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         cpu=_field(_CPU, "model name") or platform.machine(),
         cores=_cores(),
         memory_mb=_memory_mb(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        sqlite=sqlite_version(),
+        database=database,
         file_system=_file_system(home),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )

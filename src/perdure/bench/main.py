@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from perdure.bench import chains, fan_out, footprint, history, latency, one_step, recovery, streams
+from perdure.bench import chains, fan_out, footprint, history, latency, one_step, recovery, streams, workers
 from perdure.bench.figures import Failure, Figure
 from perdure.bench.machine import machine
 from perdure.bench.processes import allow_many_sockets
@@ -34,27 +34,44 @@ BENCHES: dict[str, Bench] = {
     "latency-http": latency.over_http,
     "history": history.over_http,
     "events": streams.one_reader,
+    "events-shared": streams.from_another_process,
     "subscribers": streams.many_readers,
     "ready": footprint.starting,
     "idle": footprint.idling,
     "recovery": recovery.after_kill,
+    "workers": workers.second_process,
 }
 """In the order of the budgets; the names are those that the command takes."""
 
+SHARED = frozenset({"events-shared", "workers"})
+"""Those that need a store on which several processes work."""
 
-def run(names: Sequence[str] = (), *, as_json: bool = False, quick: bool = False, home: Path | None = None) -> int:
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    store: str | None = None,
+    as_json: bool = False,
+    quick: bool = False,
+    home: Path | None = None,
+) -> int:
     """Measure the named benches, or all; the exit code: 0, or 1 when something is wrong.
 
     Args:
         names: keys of `BENCHES`.
+        store: the URL of a PostgreSQL database in which there is no store; None measures SQLite.
         as_json: the report as JSON on stdout, instead of a table on stderr.
         quick: less than a minute, with less to measure.
         home: a folder on the disk to be measured; everything in it that was made here is removed.
+
+    Raises:
+        InvalidSettings: the URL is no database's, or a store lives there.
+        StoreUnavailable, StoreIncompatible: it cannot be used.
     """
     sizes = QUICK if quick else FULL
     allow_many_sockets()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report = runner.run(measure(names, sizes=sizes, home=Path.cwd() if home is None else home))
+        report = runner.run(measure(names, store=store, sizes=sizes, home=Path.cwd() if home is None else home))
     if as_json:
         print_json(report)
     else:
@@ -62,19 +79,21 @@ def run(names: Sequence[str] = (), *, as_json: bool = False, quick: bool = False
     return 1 if report.failures else 0
 
 
-async def measure(names: Sequence[str], *, sizes: Sizes, home: Path) -> Report:
-    """Run the benches one after the other. Raises KeyError for a name that is none."""
-    chosen = {name: BENCHES[name] for name in (names or BENCHES)}
+async def measure(names: Sequence[str], *, store: str | None = None, sizes: Sizes, home: Path) -> Report:
+    """Run the benches one after the other. Raises KeyError for a name that is none, and as `workbench`."""
+    everything = [name for name in BENCHES if store is not None or name not in SHARED]
+    chosen = {name: BENCHES[name] for name in (names or everything)}
     figures: list[Figure] = []
     failures: list[Failure] = []
-    with progress(sys.stderr, len(chosen)) as steps, workbench(home, sizes=sizes, say=steps.say) as bench:
-        for name, bench_ in chosen.items():
-            steps.begin(name)
-            try:
-                figures += await bench_(bench)
-            except Exception as error:
-                # What was measured before is not thrown away.
-                failures.append(Failure(name, f"{type(error).__name__}: {error}"))
-            gc.collect()
-        facts = machine(home)
+    with progress(sys.stderr, len(chosen)) as steps:
+        async with workbench(home, store=store, sizes=sizes, say=steps.say) as bench:
+            for name, bench_ in chosen.items():
+                steps.begin(name)
+                try:
+                    figures += await bench_(bench)
+                except Exception as error:
+                    # What was measured before is not thrown away.
+                    failures.append(Failure(name, f"{type(error).__name__}: {error}"))
+                gc.collect()
+            facts = machine(home, database=bench.probes.about)
     return Report(machine=facts, sizes=msgspec.to_builtins(sizes), figures=figures, failures=failures)

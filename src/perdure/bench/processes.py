@@ -9,17 +9,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, TypeVar
 
 from perdure.bench.figures import BenchFailed
 from perdure.bench.http_load import connect, request_bytes
 from perdure.bench.process_tree import ProcessTree
 
-_SERVE = "import sys; from perdure.cli.main import main; sys.argv[0] = 'perdure'; main()"
+_PERDURE = "import sys; from perdure.cli.main import main; sys.argv[0] = 'perdure'; main()"
 _LOOK_EVERY_S = 0.002
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 20.0
@@ -29,13 +30,12 @@ _TOLD = 2_000
 READY = request_bytes("GET", "/health/ready")
 
 
-class ServerProcess:
-    """A server on a port of this machine, in a session of its own."""
+class Running:
+    """A process of ours in a session of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, said: IO[bytes]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, said: IO[bytes]) -> None:
         self._process = process
         self._said = said
-        self.port = port
 
     @property
     def pid(self) -> int:
@@ -44,26 +44,10 @@ class ServerProcess:
     def tree(self) -> ProcessTree:
         return ProcessTree(self.pid)
 
-    async def ready(self) -> None:
-        """Return at the first 200 on /health/ready. Raises BenchFailed when it ends before, or takes too long."""
-        until = time.monotonic() + _READY_WITHIN_S
-        while time.monotonic() < until:
-            if self._process.returncode is not None:
-                raise BenchFailed(f"the server ended with {self._process.returncode}: {self._last_words()}")
-            try:
-                connection = await connect(self.port)
-            except OSError:
-                await asyncio.sleep(_LOOK_EVERY_S)
-                continue
-            try:
-                if (await connection.request(READY)).status == 200:
-                    return
-            except ConnectionError:
-                pass
-            finally:
-                connection.close()
-            await asyncio.sleep(_LOOK_EVERY_S)
-        raise BenchFailed(f"the server was not ready within {_READY_WITHIN_S:g} s: {self._last_words()}")
+    def check(self) -> None:
+        """Raises BenchFailed when it has ended."""
+        if self._process.returncode is not None:
+            raise BenchFailed(f"the process ended with {self._process.returncode}: {self._last_words()}")
 
     async def kill(self) -> None:
         """SIGKILL for the server alone, as a crash; what it leaves behind is its own affair."""
@@ -92,39 +76,83 @@ class ServerProcess:
         return self._said.read()[-_TOLD:].decode(errors="replace").strip()
 
 
+class ServerProcess(Running):
+    """A server on a port of this machine."""
+
+    def __init__(self, process: asyncio.subprocess.Process, said: IO[bytes], *, port: int) -> None:
+        super().__init__(process, said)
+        self.port = port
+
+    async def ready(self) -> None:
+        """Return at the first 200 on /health/ready. Raises BenchFailed when it ends before, or takes too long."""
+        until = time.monotonic() + _READY_WITHIN_S
+        while time.monotonic() < until:
+            self.check()
+            try:
+                connection = await connect(self.port)
+            except OSError:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                continue
+            try:
+                if (await connection.request(READY)).status == 200:
+                    return
+            except ConnectionError:
+                pass
+            finally:
+                connection.close()
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise BenchFailed(f"the server was not ready within {_READY_WITHIN_S:g} s: {self._last_words()}")
+
+
+R = TypeVar("R", bound=Running)
+
+
 @asynccontextmanager
-async def serve(home: Path, *, bytecode: Path) -> AsyncIterator[ServerProcess]:
-    """`perdure serve` on a store of its own, begun but perhaps not yet ready; its bytecode is kept in that folder."""
+async def serve(home: Path, *, store: str, options: Sequence[str] = (), bytecode: Path) -> AsyncIterator[ServerProcess]:
+    """`perdure serve`, begun but perhaps not yet ready; its bytecode is kept in that folder."""
     port = free_port()
-    command = ["-c", _SERVE, "serve", "--home", str(home), "--port", str(port)]
-    async with _server(command, port, bytecode=bytecode, cwd=home) as server:
+    command = ["-c", _PERDURE, "serve", "--home", str(home), "--port", str(port), "--store", store, *options]
+    async with _running(command, partial(ServerProcess, port=port), bytecode=bytecode, cwd=home) as server:
         yield server
+
+
+@asynccontextmanager
+async def work(home: Path, *, store: str, options: Sequence[str] = (), bytecode: Path) -> AsyncIterator[Running]:
+    """`perdure worker`, begun."""
+    command = ["-c", _PERDURE, "worker", "--home", str(home), "--store", store, *options]
+    async with _running(command, Running, bytecode=bytecode, cwd=home) as worker:
+        yield worker
 
 
 @asynccontextmanager
 async def bare_server(*, bytecode: Path) -> AsyncIterator[ServerProcess]:
     """uvicorn and Starlette with a fixed answer, ready."""
     port = free_port()
-    async with _server(["-m", "perdure.bench.bare_server", str(port)], port, bytecode=bytecode) as server:
+    command = ["-m", "perdure.bench.bare_server", str(port)]
+    async with _running(command, partial(ServerProcess, port=port), bytecode=bytecode) as server:
         await server.ready()
         yield server
 
 
 @asynccontextmanager
-async def _server(
-    arguments: Sequence[str], port: int, *, bytecode: Path, cwd: Path | None = None
-) -> AsyncIterator[ServerProcess]:
+async def _running(
+    arguments: Sequence[str],
+    made: Callable[[asyncio.subprocess.Process, IO[bytes]], R],
+    *,
+    bytecode: Path,
+    cwd: Path | None = None,
+) -> AsyncIterator[R]:
     with TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said, cwd=cwd, env=_environment(bytecode),
             start_new_session=True,
         )  # fmt: skip
-        server = ServerProcess(process, port, said)
+        running = made(process, said)
         try:
-            yield server
+            yield running
         finally:
-            await server.stop()
+            await running.stop()
 
 
 def _environment(bytecode: Path) -> dict[str, str]:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from perdure.bench.figures import RawLimit, Spread, spread
 from perdure.bench.http_load import Load, connect, make_load, request_bytes
 from perdure.bench.processes import bare_server
 from perdure.bench.sizes import Sizes
-from perdure.store import probes
+from perdure.store.probes import Probes
 
 BATCHES = (100, 1_000)
 _TASKS = 1_000
 _REQUEST = request_bytes("POST", "/", body=b'{"flow": "bench/one-step", "input": {}}')
 
-Folders = Callable[[str], AbstractContextManager[Path]]
-
 
 class RawLimits:
-    """Figures without us: the disk, the loop, the HTTP server."""
+    """Figures without us: the database and its disk, the loop, the HTTP server."""
 
-    def __init__(self, sizes: Sizes, *, folder: Folders, bytecode: Path) -> None:
+    def __init__(self, sizes: Sizes, *, probes: Probes, bytecode: Path) -> None:
         self._sizes = sizes
-        self._folder = folder
+        self._probes = probes
         self._bytecode = bytecode
         self._commits: Spread | None = None
         self._executions: dict[int, float] = {}
@@ -35,30 +31,24 @@ class RawLimits:
         self._http: tuple[Load, Load] | None = None
         self._bare_start: tuple[float, float] | None = None
 
-    def commits(self) -> Spread:
+    async def commits(self) -> Spread:
         """Milliseconds of durable one-row transactions, one at a time."""
         if self._commits is None:
-            with self._folder("raw-commits") as folder:
-                latencies = probes.commit_latencies(folder / "raw.db", seconds=self._sizes.probe_s)
+            latencies = await self._probes.commit_latencies(seconds=self._sizes.probe_s)
             self._commits = spread(latencies, scale=1e-3)
         return self._commits
 
-    def executions_per_second(self, batch: int) -> float:
+    async def executions_per_second(self, batch: int) -> float:
         """Rows of one-step executions, `batch` executions in a transaction."""
         if batch not in self._executions:
-            with self._folder("raw-executions") as folder:
-                self._executions[batch] = probes.executions_per_second(
-                    folder / "raw.db", batch=batch, seconds=self._sizes.probe_s
-                )
+            rate = await self._probes.executions_per_second(batch=batch, seconds=self._sizes.probe_s)
+            self._executions[batch] = rate
         return self._executions[batch]
 
-    def steps_per_second(self, batch: int) -> float:
+    async def steps_per_second(self, batch: int) -> float:
         """Rows of single steps, `batch` steps in a transaction."""
         if batch not in self._steps:
-            with self._folder("raw-steps") as folder:
-                self._steps[batch] = probes.steps_per_second(
-                    folder / "raw.db", batch=batch, seconds=self._sizes.probe_s
-                )
+            self._steps[batch] = await self._probes.steps_per_second(batch=batch, seconds=self._sizes.probe_s)
         return self._steps[batch]
 
     async def tasks_per_second(self) -> float:

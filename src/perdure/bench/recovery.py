@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from perdure.bench import budgets, flows
+from perdure.bench import flows
 from perdure.bench.api_calls import call, get, put_flow, start_batch
 from perdure.bench.figures import BenchFailed, Figure, RawLimit, Unit
 from perdure.bench.http_load import Connection, connect
@@ -57,16 +57,16 @@ class Ledger:
 async def after_kill(bench: Workbench) -> list[Figure]:
     """Kill the server while all its executions are at work, start it again on the same store, let them finish."""
     wanted = bench.sizes.recovered
-    with bench.folder("recovery") as home:
-        ledger = Ledger(home / "ledger")
-        async with bench.serve(home) as server:
+    async with bench.place("recovery") as place:
+        ledger = Ledger(place.home / "ledger")
+        async with bench.serve(place) as server:
             await server.ready()
             ids = await _begin(server, wanted, ledger.path)
             await _until(lambda: _begun(ledger.read_on(), step=_KILL_AT_STEP) == wanted, "all executions at work")
             await server.kill()
         before = list(ledger.read_on())
         began_ns = time.monotonic_ns()
-        async with bench.serve(home) as server:
+        async with bench.serve(place) as server:
             await server.ready()
             ready_s = (time.monotonic_ns() - began_ns) / 1e9
             await _until(
@@ -85,7 +85,7 @@ async def after_kill(bench: Workbench) -> list[Figure]:
             name="all going on after kill -9",
             unit=Unit.SECONDS,
             value=going_on_s,
-            budget=budgets.RECOVERY_S,
+            budget=bench.budgets.recovery_s,
             raw=RawLimit("serve: ready, on this store", ready_s),
             note=f"{wanted} running executions; none lost, {again} steps in flight ran again, no acknowledged one",
             details={"executions": wanted, "steps_run_again": again, "ready_s": ready_s},

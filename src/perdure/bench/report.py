@@ -103,7 +103,7 @@ def print_report(report: Report) -> None:
     facts = report.machine
     console.print(
         f"\n{facts.cpu}, {facts.cores} cores, {facts.memory_mb or '?'} MB; {facts.system}; {facts.python}; "
-        f"SQLite {facts.sqlite}; {facts.file_system}; load {facts.load_average}",
+        f"{facts.database}; {facts.file_system}; load {facts.load_average}",
         markup=False,
     )
     for failure in report.failures:

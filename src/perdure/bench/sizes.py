@@ -26,6 +26,9 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     starts: int = 5
     idle_s: float = 5.0
     recovered: int = 200
+    backlog: int = 2_500
+    """Executions of ten steps that wait for the workers."""
+    worker_rounds: int = 2
 
 
 FULL = Sizes()
@@ -40,4 +43,6 @@ QUICK = Sizes(
     stream_s=4.0,
     starts=2,
     idle_s=2.0,
+    backlog=1_000,
+    worker_rounds=1,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
+import stat
 import statistics
 import sys
 import tempfile
@@ -16,13 +18,14 @@ from pathlib import Path
 import msgspec
 
 from perdure.cli.findings import finding_lines
-from perdure.cli.flow_files import SUFFIXES, read_flow_file
+from perdure.cli.flow_files import read_flow_file
 from perdure.cli.output import size
 from perdure.cli.session import Session
 from perdure.client.errors import ClientError
 from perdure.client.local import running_owner
 from perdure.errors import StoreIncompatible
-from perdure.flows.program import check_document
+from perdure.flows.checking import check_document
+from perdure.flows.folder import flow_paths, looks_like_flow
 from perdure.nodes.interface import NodeType
 from perdure.nodes.isolation import linux
 from perdure.server import integrity_problems, refuse_unsafe_library, sqlite_version
@@ -60,12 +63,21 @@ def check_sqlite() -> Finding:
 
 
 def check_home(settings: ServerSettings) -> Finding:
-    """The home, or where it will be made, can be written to."""
+    """The home, or where it will be made, can be written to, and others have no part in it."""
     home = settings.home
     nearest = _nearest(home)
     if not os.access(nearest, os.W_OK | os.X_OK):
         return Finding("home", FAIL, f"{home} cannot be written to", "choose another with --home or PERDURE_HOME")
-    return Finding("home", OK, str(home.absolute()) + ("" if home.exists() else " (made at the first start)"))
+    where = str(home.absolute())
+    if not home.exists():
+        return Finding("home", OK, f"{where} (made at the first start)")
+    ours = [home] if settings.shared_store() is not None else [home, settings.store_path()]
+    opened = [path for path in ours if path.exists() and path.stat().st_mode & stat.S_IRWXO]
+    if opened:
+        told = ", ".join(f"{path} (mode {stat.S_IMODE(path.stat().st_mode):o})" for path in opened)
+        advice = shlex.join(["chmod", "o-rwx", *map(str, opened)])
+        return Finding("home", WARN, f"open to every user of this machine: {told}", advice)
+    return Finding("home", OK, where)
 
 
 def check_space(settings: ServerSettings) -> Finding:
@@ -127,11 +139,12 @@ def check_flow_folders(settings: ServerSettings, node_types: Mapping[str, NodeTy
         if not folder.is_dir():
             yield Finding("flows", FAIL, f"{folder} is no folder", "correct --flows, PERDURE_FLOWS or perdure.toml")
             continue
-        files = [read_flow_file(path) for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES]
+        files = [file for file in map(read_flow_file, flow_paths(folder)) if looks_like_flow(file.data)]
         lines: list[str] = []
         for file in files:
-            problems = check_document(file.data, media_type=file.media_type, node_types=node_types)
-            lines += finding_lines(file.path, problems)
+            checked = check_document(file.data, media_type=file.media_type, node_types=node_types)
+            lines += finding_lines(file.path, checked.problems)
+            lines += finding_lines(file.path, checked.warnings, are_warnings=True)
         if lines:
             yield Finding(
                 "flows", WARN, "\n".join(lines), f"perdure flow validate {folder} shows them with their source"

@@ -25,6 +25,7 @@ from perdure.cli.checks import (
     check_store,
     check_supervisor,
 )
+from perdure.cli.database_checks import check_database
 from perdure.cli.exits import ERROR, Exit
 from perdure.cli.output import print_json
 from perdure.cli.session import Session, open_session, server_options
@@ -54,19 +55,25 @@ def doctor(output: str, url: str | None, token: str | None, workspace: str | Non
 
 
 def _findings(settings: ServerSettings, session: Session) -> list[Finding]:
-    node_types = load_node_types(NodeRuntime(RuntimeSettings(home=str(settings.home))))
+    runtime_settings = RuntimeSettings(home=str(settings.home), flow_folders=tuple(map(str, settings.flows)))
+    node_types = load_node_types(NodeRuntime(runtime_settings))
     return [
         check_python(),
         check_sqlite(),
         check_home(settings),
         check_space(settings),
-        check_fsync(settings),
-        check_store(settings),
-        check_owner(settings),
+        *_store_findings(settings),
         check_supervisor(),
         *check_flow_folders(settings, node_types),
         *asyncio.run(check_server(session, expected=session.target.url != DEFAULT_URL)),
     ]
+
+
+def _store_findings(settings: ServerSettings) -> list[Finding]:
+    url = settings.shared_store()
+    if url is not None:
+        return asyncio.run(check_database(url))
+    return [check_fsync(settings), check_store(settings), check_owner(settings)]
 
 
 def _print(finding: Finding) -> None:

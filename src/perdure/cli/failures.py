@@ -14,7 +14,7 @@ from perdure.client.errors import (
     Unauthenticated,
     WaitTimedOut,
 )
-from perdure.errors import PerdureError, Problem
+from perdure.errors import PerdureError, Problem, StoreLocked
 from perdure.model.states import ExecutionStatus
 
 _EXIT_OF = {
@@ -51,12 +51,22 @@ def explain(error: Exception) -> Told:
         return Told(f"error: {error}\n{hint}", STOPPED)
     if isinstance(error, ExecutionEndedBadly):
         return Told(f"error: {error}", exit_of(error.status))
+    if isinstance(error, StoreLocked):
+        return Told(f"error: {error.message}\n{_beside(error)}", ERROR)
     if isinstance(error, PerdureError):
         return Told("\n".join([f"error: {error.message}", *map(_one_problem, error.problems)]), ERROR)
     if isinstance(error, ClientError | OSError):
         return Told(f"error: {error}", ERROR)
     kind = type(error).__name__
     return Told(f"error: {kind}: {error}\nThis should not happen; PERDURE_DEBUG=1 shows where it came from.", ERROR)
+
+
+def _beside(error: StoreLocked) -> str:
+    """The ways to work although another process has the store."""
+    apart = "or work on another store: the same command with --home OTHER"
+    if error.details.get("url"):
+        return f"Start it there: perdure flow apply FILE, then perdure execution start FLOW;\n{apart}"
+    return f"Wait until that process has ended;\n{apart}"
 
 
 def _one_problem(problem: Problem) -> str:

@@ -1,31 +1,29 @@
-"""`perdure flow validate | apply | delete`."""
+"""Flow files as commands take them, and `perdure flow validate`."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
-from perdure import errors
-from perdure.cli.completing import complete_flow
 from perdure.cli.exits import ERROR, Exit
 from perdure.cli.findings import print_findings
-from perdure.cli.output import Column, format_option, note, print_json, print_list
-from perdure.cli.session import server_command
-from perdure.client.client import AsyncClient
-from perdure.client.errors import BadRequest, FlowNotFound, InvalidFlow, ProblemError
-from perdure.errors import CallerError, Problem
+from perdure.cli.output import note, print_json
+from perdure.errors import InvalidFlow, InvalidSettings, Problem
+from perdure.flows.checking import check_document
 from perdure.flows.documents import media_type_of, parse_document
-from perdure.flows.program import check_document
+from perdure.flows.folder import doubles, flow_paths, looks_like_flow
+from perdure.model.definition import qualified
 from perdure.nodes.registry import load_node_types
 from perdure.nodes.runtime import NodeRuntime, RuntimeSettings
+from perdure.settings import load_settings
 
 SUFFIXES = (".yaml", ".yml", ".json")
-STDIN = "-"
+STDIN, STDIN_NAME = "-", "<stdin>"
 
 
 class FlowFile(msgspec.Struct):
@@ -39,119 +37,102 @@ class FlowFile(msgspec.Struct):
     def text(self) -> str:
         return self.data.decode("utf-8", "replace")
 
+    def flow_id(self) -> str:
+        """`namespace/name` as it stands in the file, whatever else does. Raises MalformedDocument, InvalidFlow."""
+        value = parse_document(self.data, media_type=self.media_type).value
+        id = value.get("id") if isinstance(value, dict) else None
+        try:
+            return qualified(id if isinstance(id, str) else "")
+        except ValueError:
+            problem = Problem("missing_field", "a flow needs an id, such as `id: reports/digest`", line=1, column=1)
+            raise InvalidFlow(problem.detail, problems=(problem,)) from None
 
-class Checked(msgspec.Struct):
+
+class FlowFiles(msgspec.Struct):
+    """What the arguments of a command mean. `others` are files in folders that hold no flow."""
+
+    files: list[FlowFile]
+    others: int
+
+    def counted(self) -> str:
+        """`3 files`, and how many others are beside them."""
+        text = f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
+        return text + (f" ({self.others} without `nodes` left out)" if self.others else "")
+
+
+class CheckedFile(msgspec.Struct):
     path: str
     valid: bool
     errors: list[Problem]
-
-
-class Applied(msgspec.Struct):
-    """`change` is created, changed or unchanged."""
-
-    flow: str
-    version: int
-    change: str
-    path: str
-
-
-APPLIED_COLUMNS = (
-    Column("FLOW", lambda applied: applied.flow),
-    Column("VERSION", lambda applied: str(applied.version)),
-    Column("CHANGE", lambda applied: applied.change),
-    Column("FILE", lambda applied: applied.path),
-)
+    warnings: list[Problem]
 
 
 @click.command()
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the findings.")
 def validate(paths: Sequence[str], output: str) -> None:
-    """Check flow files (YAML or JSON; a folder means all in it; - is standard input) without a server.
+    """Check flow files (YAML or JSON; a folder means all flows in it; - is standard input) without a server.
 
-    Prints path:line:column: code: message for everything that is wrong; exits with 1 when anything is.
+    Prints path:line:column: code: message for everything that is wrong; exits with 1 when anything is. Warns of Python
+    functions that are neither in the flow folders, nor beside the files or above them, nor in the environment; nothing
+    is imported for that.
     """
-    # Schemas alone are asked of them, so the runtime is never started and the home never made.
-    node_types = load_node_types(NodeRuntime(RuntimeSettings(home=".perdure")))
-    checked = []
-    for file in read_flow_files(paths):
-        problems = check_document(file.data, media_type=file.media_type, node_types=node_types)
-        checked.append(Checked(file.path, not problems, list(problems)))
+    found = read_flow_files(paths)
+    # Nothing is asked of them but checks, so the runtime is never started and the home never made.
+    runtime = NodeRuntime(RuntimeSettings(home=".perdure"))
+    node_types = load_node_types(runtime)
+    configured = _configured_folders()
+    checks = []
+    for file in found.files:
+        runtime.flow_folders[:] = _module_folders(file, paths, configured)
+        checks.append(check_document(file.data, media_type=file.media_type, node_types=node_types))
+    twice = doubles(
+        {
+            file.path: check.program.flow.id
+            for file, check in zip(found.files, checks, strict=True)
+            if check.program is not None
+        }
+    )
+    results = []
+    for file, check in zip(found.files, checks, strict=True):
+        problems = [*check.problems, *([twice[file.path]] if file.path in twice else [])]
+        results.append(CheckedFile(file.path, not problems, problems, list(check.warnings)))
         if output == "text":
             print_findings(file.path, problems, file.text)
+            print_findings(file.path, check.warnings, file.text, are_warnings=True)
     if output == "json":
-        print_json(checked)
-    bad = sum(not one.valid for one in checked)
-    count = f"{len(checked)} file{'s' * (len(checked) != 1)}"
-    note(f"{count}, {bad} with problems" if bad else f"{count}, no problems")
+        print_json(results)
+    bad = sum(not one.valid for one in results)
+    warned = sum(len(one.warnings) for one in results)
+    told = f"{bad} with problems" if bad else "no problems"
+    note(f"{found.counted()}, {told}" + (f", {warned} warning{'s' * (warned != 1)}" if warned else ""))
     if bad:
         raise Exit(ERROR)
 
 
-@click.command()
-@click.argument("paths", metavar="FILE...", nargs=-1, required=True)
-@format_option
-@server_command
-async def apply(*, client: AsyncClient, paths: Sequence[str], output: str) -> None:
-    """Put flow files (a folder means all in it, - is standard input) on the server, each as its flow's latest version."""
-    applied: list[Applied] = []
-    bad = False
-    for file in read_flow_files(paths):
-        try:
-            applied.append(await _apply(client, file))
-        except (InvalidFlow, CallerError) as error:
-            problems = error.errors if isinstance(error, InvalidFlow) else error.problems
-            print_findings(file.path, problems or (Problem(error.code, str(error)),), file.text, err=True)
-            bad = True
-        except ProblemError as error:
-            if error.status >= 500 or error.status in {401, 403}:
-                raise
-            note(f"{file.path}: {error.code}: {error}")
-            bad = True
+def read_flow_files(paths: Sequence[str]) -> FlowFiles:
+    """The files that the arguments mean; of folders, those that a server with `--flows` takes.
 
-    async def source() -> Any:
-        for one in applied:
-            yield one
-
-    if applied or not bad:
-        await print_list(source(), APPLIED_COLUMNS, output, name=lambda one: one.flow, empty="nothing to apply")
-    if bad:
-        raise Exit(ERROR)
-
-
-@click.command()
-@click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True, shell_complete=complete_flow)
-@server_command
-async def delete(*, client: AsyncClient, flow_ids: Sequence[str]) -> None:
-    """Delete flows. Their versions stay for the executions that ran them."""
-    bad = False
-    for flow_id in flow_ids:
-        try:
-            await client.flows.delete(flow_id)
-        except ProblemError as error:
-            if len(flow_ids) == 1:
-                raise
-            note(f"{flow_id}: {error}")
-            bad = True
-        else:
-            click.echo(f"{flow_id}  deleted")
-    if bad:
-        raise Exit(ERROR)
-
-
-def read_flow_files(paths: Sequence[str]) -> Iterator[FlowFile]:
-    """The files that the arguments mean. Raises click.BadParameter for what cannot be read, or is no flow file."""
+    Raises click.BadParameter for what cannot be read, or is no flow file.
+    """
+    found: dict[str, FlowFile] = {}
+    others = 0
     for given in paths:
         if given == STDIN:
             data = sys.stdin.buffer.read()
-            yield FlowFile("<stdin>", data, "application/json" if data.lstrip()[:1] == b"{" else "application/yaml")
-            continue
-        path = Path(given)
-        found = sorted(inner for inner in path.rglob("*") if inner.suffix in SUFFIXES) if path.is_dir() else [path]
-        if not found:
-            raise click.BadParameter(f"there is no flow file in {given} ({', '.join(SUFFIXES)})", param_hint="FILE")
-        for file in found:
-            yield read_flow_file(file)
+            media_type = "application/json" if data.lstrip()[:1] == b"{" else "application/yaml"
+            found[STDIN_NAME] = FlowFile(STDIN_NAME, data, media_type)
+        elif Path(given).is_dir():
+            files = [read_flow_file(path) for path in flow_paths(Path(given))]
+            flows = {file.path: file for file in files if looks_like_flow(file.data)}
+            if not flows:
+                raise click.BadParameter(f"there is no flow file in {given} ({', '.join(SUFFIXES)})", param_hint="FILE")
+            others += len(files) - len(flows)
+            found |= flows
+        else:
+            file = read_flow_file(Path(given))
+            found[file.path] = file
+    return FlowFiles([*found.values()], others)
 
 
 def read_flow_file(path: Path) -> FlowFile:
@@ -165,17 +146,18 @@ def read_flow_file(path: Path) -> FlowFile:
         raise click.BadParameter(f"{path} cannot be read: {error.strerror}", param_hint="FILE") from None
 
 
-async def _apply(client: AsyncClient, file: FlowFile) -> Applied:
-    document = parse_document(file.data, media_type=file.media_type)
-    flow_id = document.value.get("id") if isinstance(document.value, dict) else None
-    if not isinstance(flow_id, str):
-        problem = Problem("missing_field", "a flow needs an id, such as `id: reports/digest`", line=1, column=1)
-        raise errors.InvalidFlow(problem.detail, problems=(problem,))
+def _configured_folders() -> list[Path]:
+    """The flow folders of a server that would be started here."""
     try:
-        before = await client.flows.get(flow_id)
-    except (FlowNotFound, BadRequest):
-        # A malformed id is told by the put, with everything else that is wrong.
-        before = None
-    flow = await client.flows.put(flow_id, file.data, media_type=file.media_type)
-    change = "created" if before is None else "unchanged" if before.version == flow.version else "changed"
-    return Applied(flow.id, flow.version, change, file.path)
+        return load_settings({}, os.environ, Path.cwd()).flows
+    except InvalidSettings:
+        # They concern a server; a file can be checked without.
+        return []
+
+
+def _module_folders(file: FlowFile, given: Sequence[str], configured: Sequence[Path]) -> list[str]:
+    """Where the file's Python modules may be: which of the folders above it will be a flow folder is not known here."""
+    beside = Path.cwd() if file.path == STDIN_NAME else Path(file.path).absolute().parent
+    tops = {Path.cwd(), *(Path(path).absolute() for path in given)}
+    above = [folder for folder in beside.parents if tops & {folder, *folder.parents}]
+    return [*dict.fromkeys(str(folder) for folder in [*configured, beside, *above])]

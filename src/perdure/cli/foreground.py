@@ -8,18 +8,22 @@ from typing import Any
 import msgspec
 
 from perdure.api.frames import event
-from perdure.base.ids import id_text
+from perdure.base.ids import id_bytes, id_text
 from perdure.engine.engine import Engine
 from perdure.engine.requests import StartRequest
 from perdure.engine.streams import execution_events
-from perdure.errors import CallerError, ExecutionNotFound, FlowManaged
+from perdure.errors import CallerError, ExecutionEnded, ExecutionNotFound, FlowManaged, InvalidRequest
 from perdure.flows.documents import parse_document
 from perdure.model.definition import Flow, qualified
-from perdure.model.states import ExecutionStatus
+from perdure.model.states import TERMINAL, ExecutionStatus
+from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.records import ExecutionRecord
 from perdure.wire.events import Event
 
 WORKSPACE = "default"
+UNFINISHED = tuple(status for status in ExecutionStatus if status not in TERMINAL)
+LOOKED_AT = 1_000
+"""Unfinished executions of the flow among which those of other versions are looked for, the newest first."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -65,6 +69,18 @@ class Foreground:
     async def last_seq(self) -> int:
         return (await self._record()).last_seq
 
+    async def cancel(self) -> None:
+        """Ask it to end; `events` carries out what cleans up after it."""
+        [answer] = await self._engine.cancel_executions(WORKSPACE, [self._id])
+        if isinstance(answer, CallerError):
+            raise answer
+
+    async def left_behind(self) -> list[ExecutionRecord]:
+        """Unfinished executions of other versions of its flow, the newest first: nobody goes on with them here."""
+        wanted = ExecutionFilter(flow=self.flow.id, statuses=UNFINISHED)
+        records = await self._engine.store.executions.list(WORKSPACE, wanted, Page(limit=LOOKED_AT))
+        return [record for record in records if record.flow_version != self.version and record.parent is None]
+
     async def _record(self) -> ExecutionRecord:
         record = await self._engine.store.executions.get(WORKSPACE, self._id)
         if record is None:
@@ -91,6 +107,32 @@ async def begin(engine: Engine, *, document: bytes, media_type: str, input: Any,
     if isinstance(started, CallerError):
         raise started
     return Foreground(engine, flow=program.flow, version=version, execution_id=started.id, resumed=False)
+
+
+async def take_up(engine: Engine, named: str, *, flow: str) -> Foreground:
+    """The unfinished execution of that id or number, at the version that it was started with.
+
+    Raises ExecutionNotFound, ExecutionEnded, InvalidRequest when it is one of another flow.
+    """
+    record = await _find(engine, named)
+    if record is None:
+        raise ExecutionNotFound(f"there is no execution {named} in this store")
+    if record.flow != flow:
+        raise InvalidRequest(f"execution {named} is one of {record.flow}, the file holds {flow}")
+    if record.status in TERMINAL:
+        raise ExecutionEnded(f"execution {named} has ended: it is {record.status}")
+    _, program = await engine.catalog.program(WORKSPACE, flow, record.flow_version)
+    return Foreground(engine, flow=program.flow, version=record.flow_version, execution_id=record.id, resumed=True)
+
+
+async def _find(engine: Engine, named: str) -> ExecutionRecord | None:
+    executions = engine.store.executions
+    if named.isascii() and named.isdigit() and len(named) < 19:
+        return await executions.by_number(WORKSPACE, int(named))
+    try:
+        return await executions.get(WORKSPACE, id_bytes(named))
+    except ValueError:
+        return None
 
 
 async def _put(engine: Engine, document: bytes, media_type: str) -> tuple[str, int]:

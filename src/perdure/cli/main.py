@@ -12,6 +12,7 @@ import click
 
 from perdure.cli.exits import INTERRUPTED, USAGE, Exit
 from perdure.cli.lazy import LazyGroup
+from perdure.ending import end_soon
 
 
 @click.group(
@@ -19,11 +20,13 @@ from perdure.cli.lazy import LazyGroup
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     lazy={
         "serve": ("perdure.cli.serve:serve", "Run the server until it is stopped."),
+        "worker": ("perdure.cli.worker:worker", "Run executions of a shared store, without an API; list."),
         "demo": ("perdure.cli.demo:demo", "See a real flow run, from nothing, in a few seconds."),
         "run": ("perdure.cli.run:run", "Run a flow file here and now, without a server."),
         "flow": ("perdure.cli.flow:flow", "Definitions: list, show, validate, apply, delete, graph."),
         "execution": ("perdure.cli.execution:execution", "Runs of flows: start, watch, look into, cancel."),
         "token": ("perdure.cli.token:token", "Access: create, list, revoke tokens."),
+        "store": ("perdure.cli.store:store", "Where executions are kept: bring it up to date, copy it."),
         "bench": ("perdure.cli.bench:bench", "Measure this machine against the budgets."),
         "doctor": ("perdure.cli.doctor:doctor", "Check what perdure needs, and say what to do."),
         "version": ("perdure.cli.version:version", "Print the version."),
@@ -38,7 +41,10 @@ def root() -> None:
 
 def main() -> NoReturn:
     """The entry point of the console script."""
-    sys.exit(call(sys.argv[1:]))
+    code = call(sys.argv[1:])
+    # The interpreter waits for threads, also for those that code of nodes has left.
+    end_soon(code)
+    sys.exit(code)
 
 
 def call(args: list[str]) -> int:

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,28 @@ import msgspec
 import uvloop
 
 from perdure.api.graphs import graph_nodes
-from perdure.cli.exits import ERROR, INTERRUPTED, Exit
+from perdure.base.clock import to_rfc3339
+from perdure.base.ids import id_text
+from perdure.cli.exits import ERROR, INTERRUPTED, OK, STOPPED, Exit
 from perdure.cli.failures import exit_of
 from perdure.cli.findings import print_findings
 from perdure.cli.flow_files import FlowFile, read_flow_file
-from perdure.cli.foreground import Foreground, begin
+from perdure.cli.foreground import Foreground, begin, take_up
 from perdure.cli.inputs import parse_inputs, parse_tags
 from perdure.cli.live import LineView, open_view
-from perdure.cli.output import note, print_json
+from perdure.cli.output import age, note, print_json
 from perdure.cli.progress import Progress
-from perdure.cli.serving import ENGINE, chosen_settings, settings_options
+from perdure.cli.serving import ENGINE, as_options, chosen_settings, settings_options
+from perdure.ending import ending_surely
+from perdure.engine.engine import Engine
 from perdure.errors import InvalidFlow, MalformedDocument, Problem
 from perdure.model.states import ExecutionStatus
+from perdure.nodes.attempt_threads import AttemptThreads
 from perdure.server import configure_logging, local_engine
 from perdure.settings import ServerSettings
+from perdure.store.records import ExecutionRecord
+
+LEFT_SHOWN = 5
 
 
 @click.command()
@@ -37,35 +45,75 @@ from perdure.settings import ServerSettings
 @click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
               help="A value (JSON where it parses, else text), a value from a file, or the whole input as JSON.")  # fmt: skip
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
+@click.option("--resume", metavar="EXECUTION",
+              help="Go on with this unfinished execution of FILE's flow, with the definition it was started with.")  # fmt: skip
+@click.option("--cancel", metavar="EXECUTION", help="Cancel this unfinished execution of FILE's flow, and clean up.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the output alone, and no events.")
 @settings_options(ENGINE)
-def run(file: Path, inputs: tuple[str, ...], tags: tuple[str, ...], quiet: bool, flags: Mapping[str, Any]) -> None:
+def run(
+    file: Path,
+    inputs: tuple[str, ...],
+    tags: tuple[str, ...],
+    resume: str | None,
+    cancel: str | None,
+    quiet: bool,
+    flags: Mapping[str, Any],
+) -> None:
     """Run the flow in FILE here and now, on the local store, and print its output as JSON.
 
     It is as durable as on a server: after Ctrl-C, a crash or kill -9 the same command goes on where it was (with the
-    newest unfinished execution of the same definition and input), and touches no other execution. Python nodes find
-    their modules beside FILE.
+    newest unfinished execution of the same definition and input), and touches no other execution. Those that an edit
+    of FILE left unfinished are told, with the commands that go on with them or cancel them. Python nodes find their
+    modules beside FILE.
     """
+    named = resume if resume is not None else cancel
+    if named is not None and ((resume is not None and cancel is not None) or inputs or tags):
+        raise click.UsageError("--resume and --cancel name an execution that has its input and tags; give one of them")
     settings = chosen_settings(flags)
     if "log_level" not in flags and "PERDURE_LOG_LEVEL" not in os.environ:
         settings = msgspec.structs.replace(settings, log_level="warning")
     configure_logging(settings)
     flow_file = read_flow_file(file)
-    given = parse_inputs(inputs)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(flow_file, settings, given, parse_tags(tags), quiet=quiet))
+    given, tagged = parse_inputs(inputs), parse_tags(tags)
+
+    async def begun(engine: Engine) -> Foreground:
+        if named is None:
+            return await begin(
+                engine, document=flow_file.data, media_type=flow_file.media_type, input=given, tags=tagged
+            )
+        found = await take_up(engine, named, flow=flow_file.flow_id())
+        if cancel is not None:
+            await found.cancel()
+        return found
+
+    again = ["perdure", "run", str(file), *as_options(flags)]
+    with ending_surely() as ending, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(flow_file, settings, begun, again, quiet=quiet))
+        if cancel is not None and code == STOPPED:
+            code = OK
+        ending(code)
     if code:
         raise Exit(code)
 
 
-async def _run(file: FlowFile, settings: ServerSettings, given: Any, tags: dict[str, str], *, quiet: bool) -> int:
+async def _run(
+    file: FlowFile,
+    settings: ServerSettings,
+    begun: Callable[[Engine], Awaitable[Foreground]],
+    again: Sequence[str],
+    *,
+    quiet: bool,
+) -> int:
     main = asyncio.current_task()
     assert main is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, main.cancel)
+    loop.set_default_executor(AttemptThreads())
     try:
         async with local_engine(settings, module_folders=[Path(file.path).parent.absolute()]) as engine:
             try:
-                foreground = await begin(engine, document=file.data, media_type=file.media_type, input=given, tags=tags)
+                foreground = await begun(engine)
+                _tell_left(await foreground.left_behind(), foreground, again)
                 await _show(foreground, quiet=quiet)
             except (InvalidFlow, MalformedDocument) as error:
                 problems = error.problems or (Problem(error.code, error.message),)
@@ -88,6 +136,21 @@ async def _run(file: FlowFile, settings: ServerSettings, given: Any, tags: dict[
     else:
         note(str(outcome.status))
     return exit_of(outcome.status)
+
+
+def _tell_left(left: Sequence[ExecutionRecord], foreground: Foreground, again: Sequence[str]) -> None:
+    """Name what an edit left unfinished: nothing here goes on with it by itself."""
+    if not left:
+        return
+    note(f"unfinished executions of other versions of {foreground.flow.id} (this is version {foreground.version}):")
+    for record in left[:LEFT_SHOWN]:
+        since = age(to_rfc3339(record.started_at or record.created_at))
+        note(f"  {id_text(record.id)}  version {record.flow_version}, {record.status}, begun {since} ago")
+    if len(left) > LEFT_SHOWN:
+        note(f"  … and {len(left) - LEFT_SHOWN} more")
+    id = id_text(left[0].id) if len(left) == 1 else "ID"
+    note(f"  go on with it: {shlex.join([*again, '--resume', id])}")
+    note(f"  or end it:     {shlex.join([*again, '--cancel', id])}")
 
 
 async def _show(foreground: Foreground, *, quiet: bool) -> None:

@@ -22,7 +22,8 @@ class Setting(NamedTuple):
 
 HOME: Mapping[str, Setting] = {
     "home": Setting("DIR", "Where the store, artifacts and the lock live.  [.perdure]"),
-    "store": Setting("URL", "The store, sqlite:PATH.  [perdure.db in the home]"),
+    "store": Setting("URL", "The store, sqlite:PATH or postgresql://….  [perdure.db in the home]"),
+    "artifacts": Setting("DIR", "A folder for artifacts that all have who share the store.  [home, or the database]"),
 }
 ENGINE: Mapping[str, Setting] = {
     **HOME,
@@ -33,22 +34,41 @@ ENGINE: Mapping[str, Setting] = {
     ),
     "pass_env": Setting("NAME", "A variable of this process for shell nodes; may be given often.", many=True),
     "pool_size": Setting("N", "Warm processes for Python nodes.  [one a core, two at least]"),
+    "quarantine_size": Setting("N", "Processes for attempts of executions that crashed twice.  [as pool-size]"),
     "grace": Setting("DURATION", "What a stopped attempt is given before it is killed.  [10s]"),
     "cleanup_grace": Setting("DURATION", "What cleaning nodes are given after a cancel or a timeout.  [60s]"),
     "drain": Setting("DURATION", "What running attempts are given at the end.  [30s]"),
     "log_level": Setting("LEVEL", "debug, info, warning or error.  [info]"),
     "log_format": Setting("FORMAT", "auto, console or json.  [auto: console on a terminal]"),
 }
+WORK: Mapping[str, Setting] = {
+    "queues": Setting("NAME", "Run executions of this queue only; may be given often.", many=True),
+    "tags": Setting("TAG", "What flows may require, and is here; may be given often.", many=True),
+    "slots": Setting("N", "Executions to run at once.  [256]"),
+    "worker_name": Setting("NAME", "What this process is called.  [host and pid]"),
+    "lease": Setting("DURATION", "Silence after which others take over; the same for all on a store.  [15s]"),
+}
 SERVER: Mapping[str, Setting] = {
     "host": Setting("ADDRESS", "Where to listen; beyond loopback only with a token made.  [127.0.0.1]"),
     "port": Setting("PORT", "0 takes any free one.  [8000]"),
     **ENGINE,
-    "queues": Setting("NAME", "Run executions of this queue only; may be given often.", many=True),
-    "slots": Setting("N", "Executions to run at once.  [256]"),
-    "worker_name": Setting("NAME", "What this process is called.  [host and pid]"),
+    "no_worker": Setting(None, "Leave all executions to workers on the same store."),
+    **WORK,
+    "recycle_after": Setting("DURATION", "How long work that cannot be stopped may live on.  [30s]"),
+    "recycle_pause": Setting("DURATION", "Least time between two replacements of the process.  [5m]"),
     "streams": Setting("N", "Event streams that may be open at once.  [5000]"),
     "stream_ping": Setting("DURATION", "Silence after which an event stream is pinged.  [15s]"),
     "stream_stall": Setting("DURATION", "How long a stream's reader may stand still.  [30s]"),
+}
+
+
+WORKER: Mapping[str, Setting] = {
+    **ENGINE,
+    **WORK,
+    "host": Setting("ADDRESS", "Where to tell of its health; beyond loopback only with a token made.  [127.0.0.1]"),
+    "port": Setting("PORT", "Tell of its health there; 0 takes any free one.  [not at all]"),
+    "recycle_after": SERVER["recycle_after"],
+    "recycle_pause": SERVER["recycle_pause"],
 }
 
 
@@ -79,8 +99,27 @@ def settings_options(settings: Mapping[str, Setting]) -> Callable[[Callable[...,
 
 def chosen_settings(flags: Mapping[str, Any]) -> ServerSettings:
     """Flags over environment over `perdure.toml`. Raises InvalidSettings."""
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()}
-    for name in ("port", "slots", "pool_size", "streams"):
+    given = {name: _listed(name, value) if isinstance(value, tuple) else value for name, value in flags.items()}
+    for name in ("port", "slots", "pool_size", "quarantine_size", "streams"):
         if isinstance(text := given.get(name), str) and text.isascii() and text.isdigit():
             given[name] = int(text)
     return load_settings(given, os.environ, Path.cwd())
+
+
+def _listed(name: str, values: tuple[str, ...]) -> list[str]:
+    """Names may also stand behind one flag, set apart by commas."""
+    if name not in ("queues", "tags"):
+        return list(values)
+    return [part for value in values for part in value.split(",") if part]
+
+
+def as_options(flags: Mapping[str, Any]) -> list[str]:
+    """The flags that were given, as a person would type them again."""
+    words = []
+    for name, value in flags.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            words += [word for one in value for word in (option, str(one))]
+        else:
+            words += [option] if value is True else [option, str(value)]
+    return words

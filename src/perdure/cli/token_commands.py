@@ -14,7 +14,7 @@ import click
 
 from perdure.auth.roles import Role
 from perdure.auth.tokens import new_secret, secret_hash
-from perdure.base.clock import SECOND, SystemClock, to_rfc3339
+from perdure.base.clock import SystemClock, to_micros, to_rfc3339
 from perdure.base.ids import id_bytes, id_text, new_id
 from perdure.cli.inputs import parse_moment
 from perdure.cli.output import Column, age, format_option, note, print_list, print_one
@@ -63,7 +63,7 @@ class LocalTokens:
             role=role,
             workspace=None,
             created_at=self._clock.now(),
-            expires_at=None if expires_at is None else round(expires_at.timestamp() * SECOND),
+            expires_at=None if expires_at is None else to_micros(expires_at),
         )
         await self._recorder.execute(
             CreateToken(
@@ -156,7 +156,9 @@ async def _opened(
     """A server that is named, or runs here; else the local store."""
     named = any((url, profile, os.environ.get("PERDURE_URL"), os.environ.get("PERDURE_PROFILE")))
     settings = load_settings({}, os.environ, Path.cwd())
-    if named or running_owner(settings.store_path()) is not None:
+    # Who reaches a shared store needs no server.
+    is_served = settings.shared_store() is None and running_owner(settings.store_path()) is not None
+    if named or is_served:
         session = open_session(url=url, token=token, workspace=workspace, profile=profile)
         async with session.client() as client:
             yield client.tokens

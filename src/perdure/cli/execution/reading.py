@@ -32,7 +32,7 @@ from perdure.cli.output import (
 )
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
-from perdure.model.states import ExecutionStatus, NodeStatus
+from perdure.model.states import TERMINAL, ExecutionKind, ExecutionStatus, NodeStatus
 from perdure.wire.artifacts import Artifact
 from perdure.wire.executions import Execution, ExecutionSummary
 from perdure.wire.nodes import ExecutionGraphNode, NodeRun
@@ -55,9 +55,7 @@ NODE_COLUMNS = (
     Column("STATUS", lambda run: run.status, is_status=True),
     Column("ATTEMPT", lambda run: str(run.attempt)),
     Column("TOOK", lambda run: duration(run.duration_ms)),
-    Column(
-        "RESULT", lambda run: run.error.message if run.error else "" if run.output is None else one_line(run.output)
-    ),
+    Column("RESULT", lambda run: _result(run)),  # noqa: PLW0108
 )
 GRAPH_COLUMNS = (
     Column("NODE", lambda node: node.id),
@@ -83,6 +81,8 @@ ARTIFACT_COLUMNS = (
 )
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="All tags given must be there.")
 @click.option("--parent", metavar="ID", help="Children of one execution.")
+@click.option("--kind", type=click.Choice([*map(str, ExecutionKind), "any"]), default=str(ExecutionKind.FLOW), show_default=True,
+              help="Units are node runs of an execution that are made elsewhere.")  # fmt: skip
 @click.option("--after", metavar="TIME", help="Created after a time (RFC 3339), or within the last (10m).")
 @click.option("--before", metavar="TIME", help="Created before a time, or so long ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
@@ -98,6 +98,7 @@ async def list_(
     statuses: tuple[str, ...],
     tags: tuple[str, ...],
     parent: str | None,
+    kind: str,
     after: str | None,
     before: str | None,
     limit: int,
@@ -114,6 +115,7 @@ async def list_(
         status=statuses,
         tags=parse_tags(tags),
         parent=parent,
+        kind=kind,
         created_after=None if after is None else parse_moment(after, clock, ago=True, option="--after"),
         created_before=None if before is None else parse_moment(before, clock, ago=True, option="--before"),
         limit=None if everything else limit,
@@ -214,7 +216,7 @@ def execution_card(execution: Execution) -> Mapping[str, str]:
     if execution.tags:
         lines["tags"] = " ".join(f"{key}={value}" for key, value in execution.tags.items())
     if execution.parent is not None:
-        lines["parent"] = execution.parent
+        lines["unit of" if execution.kind == ExecutionKind.UNIT else "parent"] = execution.parent
     lines["input"] = one_line(execution.input)
     if execution.output is not None:
         lines["output"] = one_line(execution.output, limit=2_000)
@@ -288,6 +290,17 @@ async def _first(source: AsyncIterator[NodeRun], limit: int) -> AsyncIterator[No
 
 def _id(entry: ExecutionSummary | Artifact) -> str:
     return entry.id
+
+
+def _result(run: NodeRun) -> str:
+    """What became of it; of one whose attempts a unit makes, where that is."""
+    if run.error:
+        return run.error.message
+    if run.unit is not None:
+        if run.unit.worker is not None:
+            return f"running on worker {run.unit.worker_name or run.unit.worker}"
+        return f"in queue {run.unit.queue}" if run.unit.status not in TERMINAL else f"its unit is {run.unit.status}"
+    return "" if run.output is None else one_line(run.output)
 
 
 def _run_name(run: NodeRun) -> str:
