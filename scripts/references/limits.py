@@ -14,9 +14,9 @@ from perdure.base.durations import format_duration
 from perdure.engine import hub, sink
 from perdure.engine import starts as engine_starts
 from perdure.engine.settings import EngineSettings
-from perdure.flows import documents, expressions, folder, json_text, operators, schema, schema_errors, templates, yaml
+from perdure.flows import documents, expressions, folder, operators, schema, schema_errors, templates, yaml
 from perdure.model import definition
-from perdure.nodes import http, lines, output, published_folder, shell
+from perdure.nodes import command_size, http, lines, output, published_folder, shell
 from perdure.settings import ServerSettings
 from perdure.store.procedures import queueing, start
 from perdure.wire import executions as wire_executions
@@ -52,12 +52,13 @@ def _flows() -> list[Limit]:
         Limit("A flow document", size(documents.DOCUMENT_LIMIT), "`limit_exceeded`."),
         Limit("Depth of a YAML document", f"{yaml.MAX_DEPTH} levels", refused),
         Limit("Values in a YAML document, aliases counted where they stand", count(yaml.MAX_VALUES), refused),
-        Limit("Digits of an integer in a document", count(yaml.MAX_INTEGER_DIGITS), refused),
-        Limit("Depth of a JSON document", f"{json_text.MAX_JSON_DEPTH} levels", refused),
+        Limit("Digits of an integer in a document", count(codec.DIGITS_LIMIT), refused),
+        Limit("Depth of a JSON document, a request's body, a recorded value", f"{codec.DEPTH_LIMIT} levels", refused),
         Limit("Nodes of a flow", count(definition.MAX_NODES), refused),
         Limit("`retry.attempts`", count(schema.MAX_ATTEMPTS), refused),
         Limit("`concurrency.limit`", count(schema.MAX_CONCURRENCY), refused),
         Limit("`rate.limit`", count(schema.MAX_RATE), refused),
+        Limit("Tags in `requires`", count(schema.MAX_REQUIRED_TAGS), refused),
         Limit("A duration", format_duration(durations.MAX_DURATION), refused),
         Limit("Problems that are listed of one document", count(schema_errors.MAX_FINDINGS), "Mend these first."),
         Limit("Flow files in one folder", count(folder.MAX_FILES), "The rest is not read."),
@@ -86,6 +87,7 @@ def _executions() -> list[Limit]:
         Limit("A value kept in its row", size(codec.INLINE_LIMIT), "It goes to the artifact folder; readers notice nothing."),
         Limit("Items of one `foreach`", count(definition.MAX_FOREACH_ITEMS), "The node fails with `limit_exceeded`."),
         Limit("Node runs of one execution", count(definition.MAX_NODE_RUNS), "The node fails with `limit_exceeded`."),
+        Limit("Units of one node at a time, where it does not say `parallel`", count(definition.MAX_SPREAD), "The others begin as these end."),
         Limit("Depth of child executions", count(definition.MAX_DEPTH), "The node fails with `limit_exceeded`."),
         Limit("Crashes in a row, unless `max_recoveries` says else", count(definition.DEFAULT_MAX_RECOVERIES),
               "One more, and the execution is `abandoned`."),
@@ -93,6 +95,7 @@ def _executions() -> list[Limit]:
         Limit("A tag's key; its value", f"{tags.MAX_TAG_KEY}; {tags.MAX_TAG_VALUE} characters",
               "The start is refused."),
         Limit("An idempotency key", f"{engine_starts.MAX_KEY} characters", "The start is refused."),
+        Limit("A start's `trigger_context`, as JSON", size(engine_starts.MAX_CONTEXT), "The start is refused."),
         Limit("How long an idempotency key is remembered", seconds(start.IDEMPOTENCY_WINDOW / clock.SECOND),
               "Later the same key starts anew."),
         Limit("A start's `timeout`", format_duration(engine_starts.MAX_TIMEOUT), "The start is refused."),
@@ -109,6 +112,11 @@ def _nodes() -> list[Limit]:
         Limit("The traceback of an exception", size(output.MAX_STACK), "It is shortened."),
         Limit(
             "Standard output that is a shell node's output", size(shell.TAIL_LIMIT), "The end is kept; `json` is null."
+        ),
+        Limit(
+            "A variable of a shell node with its name, or the text of its command (on Linux)",
+            size(command_size.STRING_LIMIT),
+            "`limit_exceeded`; give it under `with`, which has no such limit.",
         ),
         Limit("The body of an answer to an `http` node", size(codec.VALUE_LIMIT), "`limit_exceeded`."),
         Limit("Redirects of an `http` node", count(http._MAX_REDIRECTS), "`http_error`."),

@@ -1,7 +1,5 @@
 """The fault scenes for as long as you like: `make chaos`, with PERDURE_CHAOS_SECONDS and PERDURE_CHAOS_SEED."""
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -13,27 +11,6 @@ from tests.faults.test_crashes import crash_at, crash_loop
 from tests.faults.test_races import race
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
-
-SECONDS = float(os.environ.get("PERDURE_CHAOS_SECONDS", "600"))
-SEED = int(os.environ.get("PERDURE_CHAOS_SEED") or time.time())
-PARTS = 3
-"""Tests that share the time."""
-
-
-@pytest.fixture
-def seeds(capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
-    """A new seed for every scene, as long as this test's share of the time lasts; each is printed first."""
-
-    def draw() -> Iterator[int]:
-        random = Random(SEED)
-        end = time.monotonic() + SECONDS / PARTS
-        while time.monotonic() < end:
-            seed = random.randrange(2**32)
-            with capsys.disabled():
-                print(f"\nchaos: seed {seed} (of PERDURE_CHAOS_SEED={SEED})", flush=True)
-            yield seed
-
-    return draw()
 
 
 def scenes(tmp_path: Path, seeds: Iterator[int]) -> Iterator[tuple[Scene, int]]:

@@ -81,10 +81,11 @@ async def terminal(folder: Path, environ: dict[str, str]) -> AsyncIterator[Termi
 
 
 def reader_environ(home: Path) -> dict[str, str]:
-    """What a reader's shell has, with nothing of this machine's own settings in it."""
+    """What a reader's shell has, with nothing of this machine's own settings in it; it shows what a terminal would."""
     kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return kept | {"PATH": path, "HOME": str(home), "PERDURE_PORT": str(free_port()), "TERM": "dumb"}
+    ours = {"PERDURE_PORT": str(free_port()), "PERDURE_LOG_FORMAT": "console"}
+    return kept | ours | {"PATH": path, "HOME": str(home), "TERM": "dumb", "NO_COLOR": "1"}
 
 
 def free_port() -> int:

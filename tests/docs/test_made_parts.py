@@ -8,12 +8,11 @@ import msgspec
 import pytest
 
 from perdure.api.problems import INTERNAL_ERROR
-from perdure.engine.owner import ABANDONED_CODE
 from perdure.errors import ControlFlow, PerdureError
-from perdure.flows.program import check_document
+from perdure.flows.checking import check_document
+from perdure.model.failure import RECOVERIES_EXHAUSTED
 from perdure.model.states import TERMINAL, ExecutionStatus
 from perdure.nodes.fail import _DEFAULT_CODE
-from perdure.store.procedures.interrupt import RECOVERIES_EXHAUSTED
 from scripts.references import limits
 from scripts.references.__main__ import MAKERS, pages
 from scripts.references.flow import node_types
@@ -53,7 +52,7 @@ def test_a_node_type_s_examples_are_valid(name: str) -> None:
             "input": True,
             "nodes": {"it": {name: example}, "fetch": {"transform": 1}, "read": {"transform": []}},
         }
-        problems = check_document(_json(document), media_type="application/json", node_types=node_types())
+        problems = check_document(_json(document), media_type="application/json", node_types=node_types()).problems
         assert not problems, problems
 
 
@@ -78,7 +77,7 @@ def test_the_page_of_errors_has_every_problem() -> None:
 
 def test_the_page_of_errors_has_every_failure() -> None:
     bad_ends = TERMINAL - {ExecutionStatus.COMPLETED}
-    made = {f"child_{status}" for status in bad_ends} | {ABANDONED_CODE, RECOVERIES_EXHAUSTED, _DEFAULT_CODE}
+    made = {f"child_{status}" for status in bad_ends} | {RECOVERIES_EXHAUSTED, _DEFAULT_CODE}
     made.add(str(ExecutionStatus.ABANDONED))
     assert _codes_in(*_sections("Failures")) == failure_codes(ROOT) | made
 

@@ -102,6 +102,25 @@ async def hold_inline(gate: str) -> str:
     return gate
 
 
+def tick(gate: str) -> str:
+    """In a process: an effect every moment, until somebody touches the gate."""
+    effect()
+    while not (PLACE / gate).exists():
+        effect("alive")
+        time.sleep(0.05)
+    effect("end")
+    return gate
+
+
+async def tick_inline(gate: str) -> str:
+    effect()
+    while not (PLACE / gate).exists():
+        effect("alive")
+        await asyncio.sleep(0.05)
+    effect("end")
+    return gate
+
+
 def echo(value: object = None) -> object:
     return value
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from tests.faults.harness.api import TERMINAL
-from tests.faults.harness.ledger import Acknowledgement, Boot, Effect
+from tests.faults.harness.ledger import Acknowledgement, Boot, Effect, Harm
 from tests.faults.harness.store import Facts
 
 NODE_ENDS = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "orphaned"})
@@ -29,6 +29,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     acknowledgements: Sequence[Acknowledgement] = ()
     effects: Sequence[Effect] = ()
     boots: Sequence[Boot] = ()
+    harms: Sequence[Harm] = ()
+    """What was done where many processes share the work; `boots` are those of the one that has it alone."""
+
+    def thawed(self, at: int) -> bool:
+        """Whether something that stood still had just gone on then."""
+        return any(harm.kind == "frozen" and harm.at < at < harm.until + LAST_BREATH for harm in self.harms)
 
 
 def check(evidence: Evidence) -> list[str]:
@@ -100,7 +106,9 @@ def effects_once(evidence: Evidence) -> Iterator[str]:
         for one, other in pairwise(sorted(found, key=lambda effect: effect.at)):
             place = f"{id} {node}[{ordinal}]{label} attempt {attempt}"
             # What a dead engine started may have come a moment after the next boot began: the supervisor kills it then.
-            crashed = any(one.at - LAST_BREATH < boot <= other.at for boot in boots)
+            crashed = any(one.at - LAST_BREATH < boot <= other.at for boot in boots) or any(
+                harm.at <= other.at and one.at - LAST_BREATH < harm.until for harm in evidence.harms
+            )
             if not crashed and not _contained(evidence.facts, id):
                 yield f"N: {place} had its effect twice without a crash in between"
             elif one.epoch and other.epoch <= one.epoch:
@@ -120,7 +128,7 @@ def effects_in_order(evidence: Evidence) -> Iterator[str]:
         if not effect.epoch:
             continue
         before = newest.setdefault(effect.run, effect)
-        if effect.epoch < before.epoch:
+        if effect.epoch < before.epoch and not evidence.thawed(effect.at):
             id, node, ordinal, label = effect.run
             yield f"N: {id} {node}[{ordinal}]{label} ({effect.kind}) under epoch {effect.epoch}, {before.epoch} had begun"
         newest[effect.run] = max(before, effect, key=lambda one: one.epoch)
@@ -144,7 +152,7 @@ def effects_in_time(evidence: Evidence) -> Iterator[str]:
         if run["status"] == "orphaned":
             continue
         for what, end in (("its result", run["finished_at"]), ("its execution's end", execution["finished_at"])):
-            if end is not None and effect.at > end:
+            if end is not None and effect.at > end and not evidence.thawed(effect.at):
                 yield f"N: an effect of {place} came {effect.at - end} µs after {what}"
         if run["status"] == "completed" and effect.attempt > run["attempt"]:
             yield f"N: an effect of {place} in attempt {effect.attempt}, recorded is {run['attempt']}"

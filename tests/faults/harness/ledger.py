@@ -54,6 +54,17 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
+class Harm(msgspec.Struct, frozen=True, kw_only=True):
+    """Something was done, from `at` until `until`, that may cost a worker what it owned.
+
+    `kind` is a word for it; what was `frozen` may still act for a moment when it goes on, before it notices.
+    """
+
+    kind: str
+    at: int
+    until: int
+
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 

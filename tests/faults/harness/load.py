@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -14,7 +14,10 @@ from tests.faults.harness.waiting import until
 Draw = Callable[[Random, str], Mapping[str, Any]]
 """The input of a start, from chance and the path of the ledger."""
 
-MIX: tuple[tuple[str, int, Draw], ...] = (
+Mix = Sequence[tuple[str, int, Draw]]
+"""Flow, weight, input."""
+
+MIX: Mix = (
     ("faults/one", 6, lambda random, ledger: {}),
     ("faults/chain", 4, lambda random, ledger: {}),
     ("faults/fan", 3, lambda random, ledger: {"items": list(range(random.randrange(1, 12)))}),
@@ -26,7 +29,6 @@ MIX: tuple[tuple[str, int, Draw], ...] = (
     ("faults/limited", 2, lambda random, ledger: {"key": random.choice("ab")}),
     ("faults/refund", 1, lambda random, ledger: {}),
 )
-"""Flow, weight, input."""
 
 
 class Load:
@@ -41,6 +43,7 @@ class Load:
         threads: int = 3,
         ledger: str,
         within_s: float = 60,
+        mix: Mix = MIX,
     ) -> None:
         self.errors: list[BaseException] = []
         self.started = 0
@@ -48,6 +51,7 @@ class Load:
         self._acknowledgements = acknowledgements
         self._ledger = ledger
         self._within_s = within_s
+        self._mix = mix
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(f"{seed}-{index}", Random(f"{seed}-{index}")), daemon=True)
@@ -79,7 +83,7 @@ class Load:
             self.errors.append(error)
 
     def _step(self, api: Api, key: str, random: Random) -> None:
-        [(flow, _, draw)] = random.choices(MIX, weights=[weight for _, weight, _ in MIX])
+        [(flow, _, draw)] = random.choices(self._mix, weights=[weight for _, weight, _ in self._mix])
         input = draw(random, self._ledger)
         execution = api.start_surely(flow, input, key=key, within_s=self._within_s)["id"]
         self.started += 1

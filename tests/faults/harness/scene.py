@@ -9,6 +9,7 @@ from pathlib import Path
 from perdure.store.sqlite.connection import integrity_problems
 from tests.faults.harness.api import Api
 from tests.faults.harness.checker import Evidence, check, require_clean
+from tests.faults.harness.hearing import contradictions, streamed, unfinished_business
 from tests.faults.harness.ledger import Acknowledgement, Boot, Effect, Ledger
 from tests.faults.harness.processes import Process, alive, marked
 from tests.faults.harness.server import Server
@@ -60,7 +61,7 @@ class Scene:
         try:
             until(lambda: unfinished(path) == 0, within_s=within_s, what="all executions end")
         except TooLate as error:
-            raise TooLate(f"{error}\n{self._explained()}") from None
+            raise TooLate(f"{error}\n{unfinished_business(self.api, self.facts())}") from None
 
     def facts(self) -> Facts:
         return read_facts(database(self.home))
@@ -71,8 +72,8 @@ class Scene:
         `ignore` names beginnings of findings that the scene brings about itself. Raises AssertionError.
         """
         self.settle(within_s=within_s)
-        findings = self._told()
-        findings += [finding for follower in self._followers for finding in self._of_stream(follower)]
+        findings = contradictions(self.api, self.facts(), recorded_in="file")
+        findings += [finding for follower in self._followers for finding in streamed(follower)]
         before = self.processes()
         assert self.server.stop() == 0, self.server.log_text()[-4000:]
         findings += [f"B: process {one.pid} outlived the server" for one in alive([*before, *self.processes()])]
@@ -99,40 +100,5 @@ class Scene:
             follower.stop()
         self.server.clean_up()
 
-    def _explained(self) -> str:
-        """What the first of the unfinished executions wait for."""
-        facts = self.facts()
-        lines = [f"{len(facts.unfinished)} unfinished"]
-        for id in facts.unfinished[:5]:
-            row = facts.executions[id]
-            held = {table: owners.count(id) for table, owners in facts.belongings.items() if id in owners}
-            why = self.api.get(f"/executions/{id}/why")["summary"]
-            told = [type for chunk in facts.chunks.get(id, ()) for type in chunk.types]
-            state = {name: row[name] for name in ("flow", "status", "worker", "epoch", "recoveries", "crashes")}
-            lines.append(f"{id}: {state} {held}\n    {why}\n    {told[-12:]}")
-        return "\n".join(lines)
-
     def _of_nodes(self) -> list[Process]:
         return [Process(effect.pid, effect.started) for effect in self.effects.lines() if effect.started]
-
-    def _of_stream(self, follower: Follower) -> list[str]:
-        follower.ended.wait(20)
-        follower.stop()
-        return follower.findings()
-
-    def _told(self) -> list[str]:
-        """What the API says of every execution, against what the file says."""
-        facts = self.facts()
-        listed = {one["id"]: one for one in self.api.executions()}
-        findings = [f"T: the API does not list {id}" for id in facts.executions.keys() - listed.keys()]
-        for id, one in listed.items():
-            row = facts.executions.get(id)
-            if row is None or one["status"] != row["status"]:
-                findings.append(f"T: the API says that {id} is {one['status']}, the file {row and row['status']}")
-        # Small pages, so that they begin and end within chunks.
-        for id in list(listed)[:40]:
-            last_seq = facts.executions[id]["last_seq"]
-            seqs = [event["seq"] for event in self.api.events(id, page=min(7 + last_seq // 50, 1000))]
-            if seqs != list(range(1, last_seq + 1)):
-                findings.append(f"S: the pages of {id} have {seqs}")
-        return findings

@@ -1,4 +1,4 @@
-"""`perdure serve` as a real process that can be killed, frozen and started again on the same home."""
+"""`perdure serve`, or `worker`, as a real process that can be killed, frozen and started again on the same home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx2
@@ -33,11 +33,25 @@ class ServerDied(AssertionError):
 
 
 class Server:
-    """At most one process at a time; `boots` notes when each began."""
+    """At most one process at a time; `boots` notes when each began.
 
-    def __init__(self, *, home: Path, flows: Path, log: Path, boots: Ledger[Boot]) -> None:
+    `role` is the command, with what belongs to it. With a `port` it always answers there; without one it takes any.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        flows: Path,
+        log: Path,
+        boots: Ledger[Boot],
+        role: tuple[str, ...] = ("serve",),
+        port: int | None = None,
+    ) -> None:
         self.home = home
         self.log = log
+        self.role = role
+        self.port = port
         self.arguments: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
         self._flows = flows
@@ -66,12 +80,15 @@ class Server:
         self._boots.append(Boot(at=now_us()))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [PERDURE, "serve", "--home", self.home, "--port", "0", "--flows", self._flows, *self.arguments],
+                [
+                    PERDURE, *self.role, "--home", self.home, "--port", str(self.port or 0), "--flows", self._flows,
+                    *self.arguments,
+                ],
                 env=self._environment({} if fault is None else {"PERDURE_FAULT": fault}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-            )
+            )  # fmt: skip
         if ready:
             self.wait_ready()
 
@@ -117,9 +134,9 @@ class Server:
             self.start()
         return True
 
-    def frozen(self) -> contextlib.AbstractContextManager[None]:
-        """SIGSTOP within the context, SIGCONT at its end."""
-        return _frozen(self.pid)
+    def frozen(self, *, wholly: bool = False) -> contextlib.AbstractContextManager[None]:
+        """SIGSTOP within the context, SIGCONT at its end; `wholly` with all that it has started, as a machine freezes."""
+        return _frozen([self.pid, *(one.pid for one in self.processes())] if wholly else [self.pid])
 
     def processes(self) -> list[Process]:
         """All that it has started and that still lives."""
@@ -167,7 +184,9 @@ class Server:
         return answer.status_code == httpx2.codes.OK
 
     def _announced(self, pid: int) -> str | None:
-        """What the lock file says, once it speaks of this process."""
+        """Where it is known to answer, or what the lock file says, once it speaks of this process."""
+        if self.port is not None:
+            return f"http://127.0.0.1:{self.port}"
         for path in self.home.glob("*.lock"):
             with contextlib.suppress(OSError, msgspec.DecodeError):
                 owner = msgspec.json.decode(path.read_bytes())
@@ -178,9 +197,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def _frozen(pid: int):
-    os.kill(pid, signal.SIGSTOP)
+def _frozen(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

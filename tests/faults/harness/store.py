@@ -69,9 +69,9 @@ def read_facts(path: Path) -> Facts:
         connection.execute("BEGIN")
         facts = Facts(
             integrity=[row[0] for row in connection.execute("PRAGMA integrity_check")],
-            executions={_text(row["id"]): row for row in _rows(connection, "SELECT * FROM executions")},
+            executions={id_text(row["id"]): row for row in _rows(connection, "SELECT * FROM executions")},
             node_runs={
-                (_text(row["execution_id"]), row["node"], row["ordinal"], row["label"]): row
+                (id_text(row["execution_id"]), row["node"], row["ordinal"], row["label"]): row
                 for row in _rows(connection, "SELECT * FROM node_runs")
             },
             chunks=_chunks(connection),
@@ -80,10 +80,10 @@ def read_facts(path: Path) -> Facts:
                 for row in _rows(connection, "SELECT * FROM feed ORDER BY writer, n")
             ],
             belongings={
-                table: [_text(row["execution_id"]) for row in _rows(connection, f"SELECT execution_id FROM {table}")]
+                table: [id_text(row["execution_id"]) for row in _rows(connection, f"SELECT execution_id FROM {table}")]
                 for table in BELONGINGS
             },
-            keys={row["key"]: _text(row["execution_id"]) for row in _rows(connection, "SELECT * FROM idempotency")},
+            keys={row["key"]: id_text(row["execution_id"]) for row in _rows(connection, "SELECT * FROM idempotency")},
             counted={table: _counted(connection, table) for table in ("counters", "totals")},
             tags=_tags(connection),
         )
@@ -111,7 +111,7 @@ def _chunks(connection: apsw.Connection) -> dict[str, list[Chunk]]:
     found: dict[str, list[Chunk]] = {}
     for row in _rows(connection, "SELECT * FROM events ORDER BY execution_id, seq"):
         types = [event[0] for event in msgspec.json.decode(row["body"])]
-        found.setdefault(_text(row["execution_id"]), []).append(Chunk(row["seq"], row["last_seq"], types))
+        found.setdefault(id_text(row["execution_id"]), []).append(Chunk(row["seq"], row["last_seq"], types))
     return found
 
 
@@ -127,10 +127,11 @@ def _counted(connection: apsw.Connection, table: str) -> dict[tuple[str, ...], i
 def _tags(connection: apsw.Connection) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for row in _rows(connection, "SELECT * FROM tags"):
-        found.setdefault(_text(row["execution_id"]), {})[row["key"]] = row["value"]
+        found.setdefault(id_text(row["execution_id"]), {})[row["key"]] = row["value"]
     return found
 
 
-def _text(id: bytes) -> str:
+def id_text(id: bytes) -> str:
+    """The canonical text of a UUID."""
     text = id.hex()
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

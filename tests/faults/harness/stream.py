@@ -26,6 +26,7 @@ class Follower:
         self.seqs: list[int] = []
         self.types: list[str] = []
         self.breaks = 0
+        self.begun = threading.Event()
         self.ended = threading.Event()
         self._url = url
         self._stopping = threading.Event()
@@ -63,6 +64,7 @@ class Follower:
                 return
             self.seqs.append(event["seq"])
             self.types.append(event["type"])
+            self.begun.set()
         self.breaks += 1
         self._stopping.wait(_PAUSE_S)
 

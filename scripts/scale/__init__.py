@@ -1,0 +1,1 @@
+"""What many workers ask of one PostgreSQL: measured on a real one, derived from the SQL, and simulated."""

@@ -1,0 +1,49 @@
+"""Fault 18: wall clocks that jump by hours; leases use the database's clock, and clocks that never jump."""
+
+import time
+from pathlib import Path
+from random import Random
+
+from tests.faults.harness.clock import WallClock
+from tests.faults.harness.cluster import API_ONLY, LEASE_S, TAKEN_OVER_S, WORKER, Cluster
+from tests.faults.harness.load import MIX, Load
+
+TIMES = ("N: ",)
+"""Findings that compare times of clocks which were set apart on purpose."""
+TIMELESS = [one for one in MIX if one[0] not in {"faults/nap", "faults/flaky"}]
+"""What waits for no time of day."""
+
+
+def test_clocks_that_jump_cost_no_lease_and_free_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    members = [cluster.member("server", *API_ONLY), *(cluster.member(name, *WORKER) for name in ("one", "two"))]
+    clocks = [WallClock(tmp_path / f"clock-{number}") for number in range(len(members))]
+    for member, clock in zip(members, clocks, strict=True):
+        member.server.environment |= clock.environment
+    cluster.start(*members)
+    gate = cluster.gate("gate")
+    ids = [cluster.api.start("faults/hold-inline", {"gate": gate.name})["id"] for _ in range(20)]
+    cluster.begun(*ids)
+    alive = cluster.rows("SELECT id FROM workers WHERE stopped_at IS NULL ORDER BY number")
+    random = Random(18)
+    server = members[0]
+    load = Load(lambda: server.url, cluster.acknowledgements, seed=18, threads=2, ledger=cluster.ledger, mix=TIMELESS)
+    try:
+        began = time.monotonic()
+        while time.monotonic() < began + 3 * LEASE_S:
+            load.wait_for(load.started + 5)
+            random.choice(clocks).set(random.choice(["+3h", "-3h", "+0"]))
+    finally:
+        load.stop()
+    assert cluster.rows("SELECT id FROM workers WHERE stopped_at IS NULL ORDER BY number") == alive
+    clocks[1].set("+3h")
+    clocks[2].set("-3h")
+    held = {id: cluster.owner(id) for id in ids}
+    cluster.kill(members[2])
+    cluster.begun(*(id for id, owner in held.items() if owner == "two"), times=2, within_s=TAKEN_OVER_S)
+    for clock in clocks:
+        clock.set("+0")
+    gate.touch()
+    assert {cluster.api.ended(id)["status"] for id in ids} == {"completed"}
+    facts = cluster.verdict(ignore=TIMES)
+    for id, owner in held.items():
+        assert facts.executions[id]["recoveries"] == (owner == "two")
