@@ -35,7 +35,7 @@ help: ## list the targets
 venv: $(READY) ## set up .venv from requirements.lock, every file checked by its hash
 .venv: $(READY)
 
-demo: $(READY) ## a server with flows and executions to look at
+demo: $(READY) ## see a real flow run to its end: the licences of what is installed here
 	$(BIN)/perdure demo $(ARGS)
 
 test: $(READY) ## all tests but chaos; with CI=true a skipped one is an error
@@ -55,6 +55,7 @@ chaos: $(READY) ## kill processes, fill disks, move clocks
 
 docs: $(READY) ## renew what is made from the code: parts of docs/, the sync client
 	$(BIN)/python -m scripts.references
+	$(BIN)/python -m scripts.scale simulate
 	$(BIN)/python scripts/generate_cli_reference.py
 	$(BIN)/python scripts/generate_sync_client.py
 
