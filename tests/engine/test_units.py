@@ -87,9 +87,7 @@ async def begun(bench: Bench, id: bytes, node: str) -> None:
             subscription.take()
 
 
-async def test_a_spread_foreach_is_made_of_units_and_comes_out_as_without(
-    open_bench: Opener, code: list[Path]
-) -> None:
+async def test_a_spread_foreach_is_made_of_units_and_comes_out_as_without(open_bench: Opener, code: list[Path]) -> None:
     bench = await open_bench(flow_folders=code)
     await bench.put(
         "id: wide\ntags: {team: x}\npriority: 7\nconcurrency: {limit: 1}\nnodes:\n"
@@ -149,7 +147,13 @@ async def test_lists_counts_and_children_show_no_units_unless_asked(open_bench: 
     )
     record = await bench.run("wide")
     executions = bench.engine.store.executions
-    for wanted in ({}, {"flow": "default/wide"}, {"root": record.id}, {"tags": (("team", "x"),)}, {"namespace": "default"}):
+    for wanted in (
+        {},
+        {"flow": "default/wide"},
+        {"root": record.id},
+        {"tags": (("team", "x"),)},
+        {"namespace": "default"},
+    ):
         filter = ExecutionFilter(**wanted)
         assert [one.id for one in await executions.list(WORKSPACE, filter, Page())] == [record.id]
         assert await executions.count(WORKSPACE, filter) == 1

@@ -1,6 +1,7 @@
 """Functions in threads of the engine: they can be asked to end, not made to."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -42,7 +43,9 @@ async def test_a_thread_that_runs_python_is_ended(nodes: Nodes) -> None:
             await task
 
 
-async def test_a_thread_that_waits_in_c_is_reported_as_orphaned_and_no_longer_heard(nodes: Nodes) -> None:
+async def test_a_thread_that_waits_in_c_is_reported_as_orphaned_and_no_longer_heard(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_nodes(nodes.folder.parent) as inner:
         task, sink = inner.start("python", "threaded:deaf", isolation=Isolation.THREAD, grace_us=5_000)
         await sink.line("begun")
@@ -55,6 +58,9 @@ async def test_a_thread_that_waits_in_c_is_reported_as_orphaned_and_no_longer_he
         for thread in left:
             await asyncio.to_thread(thread.join)
         assert sink.lines == ["begun"]
+    del task, caught
+    gc.collect()
+    assert caplog.messages == [], "nor does the loop complain that nobody asked for its result"
 
 
 async def test_stop_iteration_does_not_break_the_loop(nodes: Nodes) -> None:

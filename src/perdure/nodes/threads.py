@@ -66,9 +66,10 @@ async def _end(thread: threading.Thread, done: asyncio.Future[Any], call: Call) 
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ThreadStopped))
     since = asyncio.get_running_loop().time()
+    # However late it ends, nobody asks any more what became of it.
+    done.add_done_callback(lambda ended: ended.exception())
     if not await _ends_in_grace(done, lambda: call.grace_us, since=since):
         raise _orphaned("the thread", lives=thread.is_alive)
-    done.exception()
 
 
 async def end_threads(attempt: LocalAttempt) -> None:
