@@ -14,15 +14,20 @@ from perdure.model.states import ExecutionStatus, NodeStatus
 from tests.engine.opened import opened
 
 _STUBBORN = """
-import asyncio
+import asyncio, os, time
 
-def read(path):
+def stay(release):
     while True:
         try:
-            with open(path) as pipe:
-                return pipe.read()
+            while not os.path.exists(release):
+                time.sleep(0.01)
+            return
         except BaseException:
             pass
+
+def announce(begun, release):
+    open(begun, "w").close()
+    stay(release)
 
 async def swallow():
     while True:
@@ -35,11 +40,10 @@ async def swallow():
 
 async def test_a_thread_that_cannot_be_stopped_is_an_orphan_until_it_ends(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(_STUBBORN)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+    release = tmp_path / "release"
     flow = (
         "id: stubborn\nnodes:\n"
-        f"  read: {{python: 'stubborn:read', with: {{path: '{pipe}'}}, isolation: thread, timeout: 200ms}}\n"
+        f"  stay: {{python: 'stubborn:stay', with: {{release: '{release}'}}, isolation: thread, timeout: 200ms}}\n"
     )
     async with opened(tmp_path, SystemClock(), grace=100_000, flow_folders=[tmp_path]) as bench:
         orphans, heard = bench.engine.orphans, asyncio.Event()
@@ -47,14 +51,14 @@ async def test_a_thread_that_cannot_be_stopped_is_an_orphan_until_it_ends(tmp_pa
         await bench.put(flow)
         record = await bench.run("stubborn")
         assert record.status is ExecutionStatus.FAILED
-        run = await bench.engine.store.node_runs.get("default", record.id, "read", 0)
+        run = await bench.engine.store.node_runs.get("default", record.id, "stay", 0)
         assert run is not None
         assert run.status is NodeStatus.ORPHANED
         assert heard.is_set()
-        assert [(orphan.node, orphan.attempt) for orphan in orphans.living()] == [("read", 1)]
+        assert [(orphan.node, orphan.attempt) for orphan in orphans.living()] == [("stay", 1)]
         assert bench.engine.describe()["orphans"]["living"] == 1
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "perdure-node"]
-        await asyncio.to_thread(pipe.write_text, "at last")
+        release.touch()
         await asyncio.to_thread(thread.join)
         assert bench.engine.describe()["orphans"] == {"living": 0, "oldest_seconds": None}
 
@@ -95,17 +99,20 @@ def test_a_coroutine_that_refuses_to_end_does_not_keep_the_process_from_ending(t
 
 async def test_what_outlives_a_forced_end_of_ownership_is_counted_too(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(_STUBBORN)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    flow = f"id: stubborn\nnodes:\n  read: {{python: 'stubborn:read', with: {{path: '{pipe}'}}, isolation: thread}}\n"
+    begun, release = tmp_path / "begun", tmp_path / "release"
+    os.mkfifo(begun)
+    flow = (
+        "id: stubborn\nnodes:\n"
+        f"  stay: {{python: 'stubborn:announce', with: {{begun: '{begun}', release: '{release}'}}, isolation: thread}}\n"
+    )
     async with opened(tmp_path, SystemClock(), grace=100_000, flow_folders=[tmp_path]) as bench:
         heard = asyncio.Event()
         bench.engine.orphans.on_orphan = heard.set
         await bench.put(flow)
         await bench.start("stubborn")
-        writer = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)
+        await asyncio.to_thread(begun.read_text)
         await bench.engine.owners.leave_all()
         async with asyncio.timeout(20):
             await heard.wait()
         assert len(bench.engine.orphans) == 1
-        os.close(writer)
+        release.touch()

@@ -87,7 +87,8 @@ def build_refused(outbox: Writer, *, instead_of: Sequence[NodeRunRecord] | None)
     state.status = ExecutionStatus.CANCELLED if cancelling else ExecutionStatus.FAILED
     event = EventType.EXECUTION_CANCELLED if cancelling else EventType.EXECUTION_FAILED
     state.tell(event, outbox.shop.clock.now(), data={"code": state.error.code})
-    outbox.artifacts, outbox.children, outbox.cancel_children = [], [], []
+    outbox.artifacts, outbox.children = [], []
+    outbox.cancel_children = [run.child for run in state.waiting.values() if run.child is not None]
     advance = build_advance(outbox, release=True)
     if instead_of is not None:
         unfinished = [*state.running.values(), *state.waiting.values()]

@@ -1,7 +1,7 @@
 """A connection that is lost during COMMIT: the batch is in once, whatever became of it, and everybody gets his answer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from perdure.store.interface import Advanced, Batch
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.recorder import Recorder
 from perdure.store.statements import Column, Procedure, Query
-from tests.store.databases import fresh_store, fresh_url, server
+from tests.store.databases import fresh_url, server
 from tests.store.portal import Ported, call
 from tests.store.postgres.wire import Loss, Proxy
 from tests.store.world import WORKSPACE, World
@@ -134,6 +134,7 @@ async def test_while_nobody_knows_the_batch_is_kept_and_others_are_refused(
         await scene.proxy.lose_next(Loss.REPLY, then_target=NOBODY)
         waiting = asyncio.ensure_future(recorder.execute(starting))
         recorder.advance(owner)
+        await scene.proxy.lost.wait()
         # It comes too late for that batch, and is refused once nobody knows what became of it.
         with pytest.raises(StoreUnavailable) as caught:
             await recorder.execute(StartExecutions(at=world.now, executions=[world.new()]))
@@ -171,9 +172,9 @@ async def test_a_store_that_is_closed_meanwhile_says_what_it_does_not_know(
     assert [started.number for started in outcome.results[0]] == [1]
 
 
-async def test_sessions_that_are_ended_at_any_moment_lose_and_double_nothing() -> None:
+async def test_sessions_that_are_ended_at_any_moment_lose_and_double_nothing(fresh: Callable[..., Any]) -> None:
     """What an administrator, a failover or an impatient proxy does, again and again in the middle of the work."""
-    store = fresh_store()
+    store = fresh()
     world = World(store)
     started = world.started()
 
@@ -195,7 +196,6 @@ async def test_sessions_that_are_ended_at_any_moment_lose_and_double_nothing() -
     assert call(advance_often) > 30
     told = [event.data["n"] for event in await world.events(started.id) if event.data and "n" in event.data]
     assert told == list(range(120))
-    call(store.close)
 
 
 def _end_writers() -> Procedure[int]:

@@ -25,6 +25,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         """`target` is the port of the server; it may be changed at any time."""
         self.losses = 0
+        self.lost = asyncio.Event()
+        """Set from the first loss on."""
         self.target = target
         self._next_loss: Loss | None = None
         self._then_target = target
@@ -76,6 +78,7 @@ class Proxy:
         loss, self._next_loss = self._next_loss, None
         assert loss is not None
         self.losses += 1
+        self.lost.set()
         self.target = self._then_target
         line.is_mute = True
         if loss is Loss.REPLY:

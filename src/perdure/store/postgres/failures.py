@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import asyncpg
 
@@ -83,3 +83,8 @@ def _from_state(error: asyncpg.PostgresError, place: str) -> StoreError | None:
 def is_certain(error: BaseException) -> bool:
     """Whether the server itself said that the transaction failed, and lives on: then nothing of it is in."""
     return isinstance(error, asyncpg.PostgresError) and error.as_dict().get("severity_en") == "ERROR"
+
+
+def is_loss(error: StoreError | None) -> TypeGuard[StoreUnavailable]:
+    """Whether the connection is not to be used any more."""
+    return isinstance(error, StoreUnavailable) and not isinstance(error, StoreBusy)

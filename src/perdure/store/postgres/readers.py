@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from perdure.errors import StoreBusy, StoreUnavailable
+from perdure.errors import StoreBusy
 from perdure.store.postgres.connection import READING, Connection, connect, local_settings
-from perdure.store.postgres.failures import translated, unavailable
+from perdure.store.postgres.failures import is_loss, translated, unavailable
 from perdure.store.postgres.runner import Runner, Statements
 from perdure.store.postgres.url import Address
 from perdure.store.statements import Procedure, T
@@ -47,7 +47,7 @@ class Readers:
                 return answer
             except Exception as error:
                 known = translated(error, self._address.place)
-                is_fit = not isinstance(known, StoreUnavailable)
+                is_fit = not is_loss(known)
                 if known is None or known is error:
                     raise
                 raise known from error

@@ -12,11 +12,19 @@ import random
 import secrets
 from typing import NamedTuple
 
-from perdure.errors import CommitUnknown, RowRefused, StoreBusy, StoreError, StoreUnavailable
+from perdure.errors import CommitUnknown, RowRefused, StoreError, StoreUnavailable
 from perdure.store.faults import reach
 from perdure.store.interface import Batch, BatchOutcome
 from perdure.store.postgres.connection import WRITING, Connection, connect, local_settings
-from perdure.store.postgres.failures import COLLISIONS, DOUBLES, is_certain, sqlstate, translated, unavailable
+from perdure.store.postgres.failures import (
+    COLLISIONS,
+    DOUBLES,
+    is_certain,
+    is_loss,
+    sqlstate,
+    translated,
+    unavailable,
+)
 from perdure.store.postgres.migrate import read_schema, refuse_older
 from perdure.store.postgres.runner import Runner, Statements
 from perdure.store.postgres.url import Address
@@ -86,7 +94,9 @@ class Writer:
             try:
                 return await self._transaction(batch, careful=careful)
             except CommitUnknown:
-                continue
+                tries += 1
+                if tries == TRIES:
+                    raise
             except Exception as error:
                 tries += 1
                 if tries < TRIES and _is_worth_another(error, careful=careful):
@@ -122,17 +132,14 @@ class Writer:
         return unknown if self._commits >= unknown.commits else None
 
     async def _transaction(self, batch: Batch, *, careful: bool) -> BatchOutcome:
-        is_old = self._connection is not None and not self._connection.is_closed()
-        if not is_old:
+        if self._connection is None or self._connection.is_closed():
             await self.open()
         connection = self._connection
         assert connection is not None
         runner = Runner(connection, self._statements, self._address.place)
-        is_begun = False
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await connection.execute(self._begin)
-                is_begun = True
                 feed = (self.number, self._feed_n + 1)
                 outcome = await runner.run(apply_batch(batch, feed, careful=careful))
                 reach("before_commit")
@@ -141,9 +148,8 @@ class Writer:
         except BaseException as error:
             known = translated(error, self._address.place)
             await self._undo(connection, known)
-            if is_old and not is_begun and known is not None:
-                # Lost while nothing was going on: a new connection may do.
-                raise _Stale(known.message, **known.details) from error
+            if is_loss(known) and not isinstance(error, TimeoutError):
+                raise _Gone(known.message, **known.details) from error
             if known is None or known is error:
                 raise
             raise known from error
@@ -178,14 +184,13 @@ class Writer:
 
     async def _undo(self, connection: Connection, known: StoreError | None) -> None:
         """A connection of which it is not sure that nothing is left on it is given up."""
-        lost = isinstance(known, StoreUnavailable) and not isinstance(known, StoreBusy)
-        if not lost and not connection.is_closed():
+        if not is_loss(known) and not connection.is_closed():
             try:
                 async with asyncio.timeout(1.0):
                     await connection.execute("ROLLBACK")
-                return
             except Exception:
-                lost = True
+                self._drop(connection)
+            return
         self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
@@ -200,14 +205,14 @@ class Writer:
         return answer
 
 
-class _Stale(StoreUnavailable):
-    """The connection had gone while nothing was going on."""
+class _Gone(StoreUnavailable):
+    """The connection was lost, perhaps long ago, before anything was committed: a new one may do."""
 
 
 def _is_worth_another(error: Exception, *, careful: bool) -> bool:
-    """Whether the same batch may fare better at once: others were in its way, or the connection had long gone."""
+    """Whether the same batch may fare better at once: others were in its way, or its connection was lost."""
     state = sqlstate(error)
-    return isinstance(error, _Stale) or state in COLLISIONS or (state in DOUBLES and not careful)
+    return isinstance(error, _Gone) or state in COLLISIONS or (state in DOUBLES and not careful)
 
 
 def _take_up(number: int) -> Procedure[tuple[int, ...]]:
