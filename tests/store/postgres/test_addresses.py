@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from perdure.base.clock import DAY
 from perdure.errors import (
     InvalidSettings,
     RowRefused,
@@ -16,11 +17,16 @@ from perdure.errors import (
     StoreIncompatible,
     StoreUnavailable,
 )
+from perdure.store.commands import StartExecutions
+from perdure.store.interface import Batch
 from perdure.store.postgres.failures import translated
+from perdure.store.postgres.migrate import migrations
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.postgres.url import parse_url
 from tests.postgres_server import Postgres, free_port
-from tests.store.databases import base_url, fresh_url, server
+from tests.store.databases import base_url, fresh_url, new_schema_url, opened, server
+from tests.store.portal import Ported
+from tests.store.world import WORKSPACE, World
 
 SECRET = "hunter2"
 
@@ -122,6 +128,23 @@ async def test_a_role_without_the_privilege_is_told() -> None:
     url = f"{base_url()}?schema=not_made_yet".replace("postgres@", "visitor@")
     with pytest.raises(StoreUnavailable, match="privilege"):
         await PostgresStore.open(url)
+
+
+async def test_a_plain_role_is_enough() -> None:
+    """Also for ending its own lost sessions, and for partitions."""
+    server().run("DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN; GRANT CREATE ON DATABASE postgres TO plain")
+    url = new_schema_url().replace("postgres@", "plain@")
+    async with opened(url) as store:
+        lost = store._writer._connection
+        assert lost is not None
+        server().run(f"SELECT pg_terminate_backend({await lost.fetchval('SELECT pg_backend_pid()')})")
+        world = World(Ported(store))
+        starting = StartExecutions(at=world.now, executions=[world.new()])
+        ((started,),) = (await store.write(Batch(advances=[], commands=[starting]))).results
+        assert (await store.executions.get(WORKSPACE, started.id)) is not None
+        assert (await store.info())["schema_version"] == len(migrations())
+        assert await store.make_partitions(since=world.now - 420 * DAY) > 0
+    server().run(f"DROP SCHEMA {parse_url(url).schema} CASCADE; DROP OWNED BY plain; DROP ROLE plain")
 
 
 @pytest.mark.parametrize(

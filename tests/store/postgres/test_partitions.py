@@ -9,6 +9,7 @@ import pytest
 
 from perdure.base.clock import DAY
 from perdure.base.ids import id_floor
+from perdure.engine.loops.housekeeper import Partitioner
 from perdure.model.event import Event
 from perdure.model.states import ExecutionStatus
 from perdure.store.postgres.connection import MIGRATING, connect
@@ -145,3 +146,13 @@ async def test_work_goes_on_while_they_are_made(scene: Scene) -> None:
         written += 1
     assert making.result() == 6
     assert len(await world.events(started.id)) == 2 + written
+
+
+async def test_a_loop_of_the_engine_makes_them(scene: Scene) -> None:
+    """The newest week is taken away, as if three weeks had passed less."""
+    newest = max(name for name in await scene.bounds("executions") if name != "_default")
+    for table in TABLES:
+        await scene.connection.execute(f"DROP TABLE {table}{newest}")
+    assert await Partitioner(sharing=scene.store._inner.sharing).work() > 3_600
+    for table in TABLES:
+        assert newest in await scene.bounds(table)
