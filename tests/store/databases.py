@@ -23,6 +23,7 @@ from tests.postgres_server import Postgres
 from tests.store.portal import Ported, call
 
 SCHEMA = f"perdure_{os.getpid()}"
+_PREFIX = "perdure-postgres-"
 
 _EMPTY = """
 DO $$
@@ -45,11 +46,20 @@ $$
 @cache
 def server() -> Postgres:
     """Its data is thrown away, so nothing waits for a disk."""
-    folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-"))
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     made = Postgres(folder).start(fsync=False, max_connections=50)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(made.stop, "immediate")
     return made
+
+
+def _sweep() -> None:
+    """Away with the data of runs that were killed; their servers went with them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def base_url() -> str:
