@@ -68,6 +68,13 @@ class MalformedDocument(CallerError):
     title = "Malformed document"
 
 
+class MalformedRequest(CallerError):
+    """What came over the connection is not proper HTTP/1.1; the connection is closed."""
+
+    code = "malformed_request"
+    title = "Malformed request"
+
+
 class InvalidIdentifier(CallerError):
     code = "invalid_identifier"
     status = 422
@@ -380,6 +387,18 @@ class Draining(PerdureError):
     code = "draining"
     status = 503
     title = "Server is shutting down"
+
+    @property
+    def retry_after_s(self) -> int | None:
+        return 5
+
+
+class TooManyConnections(PerdureError):
+    """The server holds as many connections as it may; this one is closed."""
+
+    code = "too_many_connections"
+    status = 503
+    title = "Too many connections"
 
     @property
     def retry_after_s(self) -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from perdure.api import bodies, listener
+from perdure.wire.problem import ProblemDocument
 from tests.api.test_requests import connection
 from tests.api.world import World
 
@@ -53,7 +54,8 @@ async def test_more_connections_than_allowed_are_told_so(world: World, monkeypat
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"retry-after" in answer
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "too_many_connections"
+    problem = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=ProblemDocument)
+    assert (problem.code, problem.status) == ("too_many_connections", 503)
 
 
 async def test_requests_one_behind_the_other_are_answered_in_order(world: World) -> None:

@@ -10,10 +10,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, get_args
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
+from perdure.api.openapi import openapi_document
 from perdure.api.resources.executions import Field
+from perdure.api.routes import ROUTES
 from perdure.model.states import ExecutionStatus
+from perdure.wire.problem import ProblemDocument
 from tests.api.world import World
 
 JSON = {"content-type": "application/json"}
@@ -327,4 +331,11 @@ async def test_what_is_no_http_is_refused_with_a_problem(world: World, sent: byt
         writer.write(sent)
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "malformed_request"
+    problem = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=ProblemDocument)
+    assert (problem.code, problem.status) == ("malformed_request", 400)
+
+
+def test_every_operation_tells_that_its_connection_may_be_refused() -> None:
+    for path in openapi_document(ROUTES)["paths"].values():
+        for operation in path.values():
+            assert "`malformed_request`" in operation["responses"]["400"]["description"]

@@ -110,8 +110,10 @@ async def test_what_comes_during_a_commit_goes_into_the_next(bench: Bench) -> No
         owner.step()
         bench.recorder.advance(owner)
         await asyncio.sleep(0)
-    while len(await bench.progress(owner)) < 50:
-        owner.heard.clear()
+    while True:
+        owner.heard.clear()  # before reading: a commit that ends meanwhile must not be missed
+        if len(await bench.progress(owner)) == 50:
+            break
         await owner.heard.wait()
     assert await bench.progress(owner) == list(range(50))
     assert all(isinstance(outcome, Advanced) for outcome in owner.outcomes)

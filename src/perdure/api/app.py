@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import zlib
 from collections.abc import Iterable, Mapping
-from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +17,7 @@ from perdure.api.bodies import read_request_body
 from perdure.api.call import Call
 from perdure.api.origin import check_loopback_host, check_origin
 from perdure.api.path import parse_path
-from perdure.api.problems import internal_error, problem_answer
+from perdure.api.problems import internal_error, new_request_id, problem_answer
 from perdure.api.queries import parse_query
 from perdure.api.route import Route
 from perdure.api.router import Router
@@ -37,8 +35,6 @@ UNROUTED = "unrouted"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_RUN = secrets.token_hex(5)
-_requests = count(1)
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger(__name__)
 
@@ -149,7 +145,7 @@ class _Exchange:
         self.route = UNROUTED
         self.path: str = scope["raw_path"].decode("latin-1")
         given = headers.get(b"x-request-id", b"")
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{_RUN}{next(_requests):x}"
+        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_request_id()
 
     async def send_answer(self, answer: Answer) -> None:
         body = answer.body if isinstance(answer.body, bytes) else b"" if answer.body is None else _encode(answer.body)

@@ -15,10 +15,12 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from perdure.api.problems import raw_problem
+from perdure.errors import MalformedRequest, TooManyConnections
 
 KEEP_ALIVE_S = 75
 HEAD_TIMEOUT_S = 30.0
@@ -28,16 +30,6 @@ LINGER_S = 2.0
 CLOSE_S = 5.0
 """Seconds that running requests are given when the listener closes."""
 MAX_CONNECTIONS = 10_000
-
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
-)
-_FULL_BODY = msgspec.json.encode(
-    {"type": "/docs#problem-too_many_connections", "title": "Too many connections", "status": 503,
-     "detail": f"the server holds {MAX_CONNECTIONS} connections", "code": "too_many_connections"}
-)  # fmt: skip
-_BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
 
 
 class _Protocol(HttpToolsProtocol):
@@ -54,7 +46,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
+            transport.write(raw_problem(TooManyConnections(f"the server holds {MAX_CONNECTIONS} connections")))
             transport.close()
             return
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_overdue)
@@ -97,11 +89,7 @@ class _Protocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        body = msgspec.json.encode(
-            {"type": "/docs#problem-malformed_request", "title": "Malformed request", "status": 400,
-             "detail": "this is not HTTP/1.1 as it should be", "code": "malformed_request"}
-        )  # fmt: skip
-        self.transport.write(_BAD % (len(body), body))
+        self.transport.write(raw_problem(MalformedRequest("this is not HTTP/1.1 as it should be")))
         self.transport.close()
 
     def _head_overdue(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -18,6 +21,13 @@ from perdure.wire.problem import ProblemDocument
 MEDIA_TYPE = b"application/problem+json"
 INTERNAL_ERROR = "internal_error"
 _SERVER_FAULT = 500
+_RUN = secrets.token_hex(5)
+_requests = count(1)
+
+
+def new_request_id() -> str:
+    """The id of a request that brought none; unique, and in the order in which they came to this process."""
+    return f"{_RUN}{next(_requests):x}"
 
 
 def problem_type(code: str) -> str:
@@ -54,6 +64,21 @@ def internal_error(*, instance: str, request_id: str) -> Answer:
         errors=[],
     )
     return Answer(status=_SERVER_FAULT, body=document, media_type=MEDIA_TYPE)
+
+
+def raw_problem(error: PerdureError) -> bytes:
+    """The whole response as it goes over a connection that is closed with it: there was no request to answer."""
+    answer = problem_answer(error, instance="", request_id=new_request_id())
+    body = msgspec.json.encode(answer.body)
+    headers = [
+        (b"content-type", answer.media_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *answer.headers,
+    ]
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    phrase = HTTPStatus(answer.status).phrase.encode()
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (answer.status, phrase, lines, body)
 
 
 def _headers(error: PerdureError) -> list[Header]:

@@ -14,12 +14,14 @@ from perdure.errors import (
     InvalidIdentifier,
     InvalidRequest,
     MalformedDocument,
+    MalformedRequest,
     OriginRefused,
     PayloadTooLarge,
     PerdureError,
     PermissionDenied,
     StoreFull,
     StoreUnavailable,
+    TooManyConnections,
     Unauthenticated,
     UnsupportedMediaType,
     WorkspaceNotFound,
@@ -95,7 +97,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     def all_errors(self) -> tuple[type[PerdureError], ...]:
         """The handler's errors and those that the machinery raises for a route like this one."""
-        errors: list[type[PerdureError]] = [HostRefused]
+        errors: list[type[PerdureError]] = [MalformedRequest, TooManyConnections, HostRefused]
         if self.role is not None:
             errors += [Unauthenticated, PermissionDenied, WorkspaceNotFound, StoreUnavailable]
         if self.parameters:
