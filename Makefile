@@ -27,7 +27,7 @@ FROM_PIP = \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
 	if [ -n "$$cert" ]; then export SSL_CERT_FILE="$$cert"; fi
 
-.PHONY: help venv demo test check bench chaos docs fmt lock clean python
+.PHONY: help venv demo test check bench chaos versions docs fmt lock clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(READY) ## measure against the budgets and the limits of this machine
 
 chaos: $(READY) ## kill processes, fill disks, move clocks
 	$(BIN)/pytest -m chaos $(ARGS)
+
+versions: $(READY) ## the store's tests on PostgreSQL 14 to 17 too (needs npm); ARGS=15 for one of them
+	$(BIN)/python scripts/postgres_versions.py $(ARGS)
 
 docs: $(READY) ## renew what is made from the code: parts of docs/, the sync client
 	$(BIN)/python -m scripts.references

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "src" / "perdure" / "client"
 TARGET = CLIENT / "blocking.py"
-MODULES = ("execution", "executions", "flows", "artifacts", "tokens", "system")
+MODULES = ("execution", "executions", "flows", "artifacts", "tokens", "waits", "system")
 HEAD = '''"""The sync resources. Made by `scripts/generate_sync_client.py` from the async ones; change those."""
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def _sync_method(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
         ]
     parameters = ast.unparse(node.args)
     given = [arg.arg for arg in node.args.args[1:]] + [f"{arg.arg}={arg.arg}" for arg in node.args.kwonlyargs]
+    given += [f"**{node.args.kwarg.arg}"] if node.args.kwarg else []
     call = f"self._source.{node.name}({', '.join(given)})"
     if answer.startswith("AsyncIterator["):
         head = f"    def {node.name}({parameters}) -> {answer.removeprefix('Async')}:"

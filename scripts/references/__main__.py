@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scripts.references import api, flow, limits, settings
+from scripts.references import api, flow, limits, live, settings
 from scripts.references.regions import names_in, renewed
 from scripts.scale import tables as scale
 
 DOCS = Path(__file__).parents[2] / "docs"
-MAKERS = {**flow.MAKERS, **api.MAKERS, **settings.MAKERS, **limits.MAKERS, **scale.MAKERS}
+MAKERS = {**flow.MAKERS, **api.MAKERS, **settings.MAKERS, **limits.MAKERS, **live.MAKERS, **scale.MAKERS}
 
 
 def pages() -> list[Path]:

@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from perdure.api import bodies, cursors, feed, listener, queries, streaming
+from perdure.api import bodies, cursors, feed, findings, listener, queries, streaming, websocket
 from perdure.api.resources import executions as execution_routes
-from perdure.api.resources import lookup, node_runs, starts
+from perdure.api.resources import lists, live, lookup, node_runs, starts
 from perdure.artifacts import names
 from perdure.base import clock, codec, durations, tags
 from perdure.base.durations import format_duration
 from perdure.engine import hub, sink
 from perdure.engine import starts as engine_starts
 from perdure.engine.settings import EngineSettings
-from perdure.flows import documents, expressions, folder, operators, schema, schema_errors, templates, yaml
-from perdure.model import definition
-from perdure.nodes import command_size, http, lines, output, published_folder, shell
+from perdure.flows import (
+    documents,
+    expressions,
+    folder,
+    input_schema,
+    operators,
+    program,
+    schema,
+    schema_errors,
+    templates,
+    yaml,
+)
+from perdure.model import answer, definition, differences
+from perdure.nodes import approval, command_size, http, lines, output, published_folder, shell
 from perdure.settings import ServerSettings
 from perdure.store.procedures import queueing, start
 from perdure.wire import executions as wire_executions
+from perdure.wire import waits as wire_waits
 from scripts.references.regions import Maker, table
 
 _SERVER = ServerSettings()
@@ -60,6 +72,11 @@ def _flows() -> list[Limit]:
         Limit("`rate.limit`", count(schema.MAX_RATE), refused),
         Limit("Tags in `requires`", count(schema.MAX_REQUIRED_TAGS), refused),
         Limit("A duration", format_duration(durations.MAX_DURATION), refused),
+        Limit(
+            "Members of a document that are looked at for what is wrong",
+            count(schema_errors.MAX_PARTS),
+            "Those nearest to its root are told of.",
+        ),
         Limit("Problems that are listed of one document", count(schema_errors.MAX_FINDINGS), "Mend these first."),
         Limit("Flow files in one folder", count(folder.MAX_FILES), "The rest is not read."),
     ]
@@ -91,6 +108,12 @@ def _executions() -> list[Limit]:
         Limit("Depth of child executions", count(definition.MAX_DEPTH), "The node fails with `limit_exceeded`."),
         Limit("Crashes in a row, unless `max_recoveries` says else", count(definition.DEFAULT_MAX_RECOVERIES),
               "One more, and the execution is `abandoned`."),
+        Limit("What is asked of a person; an answer, a payload of a signal", size(codec.INLINE_LIMIT),
+              "The node fails with `invalid_config`; the answer is refused with `limit_exceeded`."),
+        Limit("Message of an approval or a question", f"{count(approval.MAX_MESSAGE)} characters", "It is cut."),
+        Limit("Approvers of a wait, and its quorum", count(answer.MAX_APPROVERS), "The flow is refused."),
+        Limit("An approver's name", f"{count(approval.MAX_NAME)} characters", "The flow is refused."),
+        Limit("Signals of an execution that nothing has taken yet", count(answer.MAX_SIGNALS), "`limit_exceeded`."),
         Limit("Tags of an execution, its flow's among them", count(tags.MAX_TAGS), "The start is refused."),
         Limit("A tag's key; its value", f"{tags.MAX_TAG_KEY}; {tags.MAX_TAG_VALUE} characters",
               "The start is refused."),
@@ -98,6 +121,9 @@ def _executions() -> list[Limit]:
         Limit("A start's `trigger_context`, as JSON", size(engine_starts.MAX_CONTEXT), "The start is refused."),
         Limit("How long an idempotency key is remembered", seconds(start.IDEMPOTENCY_WINDOW / clock.SECOND),
               "Later the same key starts anew."),
+        Limit("What `concurrency.key` or `rate.key` gives", f"{engine_starts.MAX_COMPUTED_KEY} characters",
+              "The start is refused, with the place."),
+        Limit("The label that a foreach's `key` gives", f"{program.MAX_LABEL} characters", "It is cut, and ends with …"),
         Limit("A start's `timeout`", format_duration(engine_starts.MAX_TIMEOUT), "The start is refused."),
         Limit("What one level of priority is worth", f"{seconds(queueing.PRIORITY_WORTH / clock.SECOND)} of waiting", ""),
         Limit("Executions that one process owns at once (`--slots`)", count(_SERVER.slots), "The rest stays queued."),
@@ -125,6 +151,7 @@ def _nodes() -> list[Limit]:
             "Files of `$PERDURE_ARTIFACTS`", count(published_folder.MAX_FILES), "`limit_exceeded`; pack them into one."
         ),
         Limit("An artifact's name", f"{names.MAX_NAME} bytes", "It is refused."),
+        Limit("An artifact's media type", f"{names.MAX_MEDIA_TYPE} characters", "It is refused."),
     ]
 
 
@@ -148,16 +175,27 @@ def _api() -> list[Limit]:
         Limit("A request's body, inflated", size(bodies.BODY_LIMIT), "`payload_too_large`."),
         Limit("Time for a body to arrive", seconds(bodies.BODY_TIMEOUT_S), "`request_timeout`."),
         Limit("Time for a request's head to arrive", seconds(listener.HEAD_TIMEOUT_S), "The connection is closed."),
+        Limit("Problems that are listed of one request", count(findings.LISTED), "Mend these first."),
+        Limit("Members of a body; of an input that are looked at for what is wrong",
+              f"{count(findings.EXPLAINED_PARTS)}; {count(input_schema.EXPLAINED_PARTS)}", "Those nearest to its root are told of."),
         Limit("Query parameters", count(queries.FIELDS_LIMIT), "`invalid_request`."),
         Limit("A cursor", f"{count(cursors.CURSOR_LIMIT)} characters", "`invalid_cursor`."),
         Limit("Starts in one batch", count(wire_executions.BATCH_LIMIT), "`invalid_request`."),
+        Limit("Comment of a response", f"{count(wire_waits.MAX_COMMENT)} characters", "`invalid_request`."),
         Limit("`Prefer: wait=N`", f"{starts.MAX_WAIT_S} s", "More is taken as this."),
-        Limit("`count=capped`", count(execution_routes.COUNT_CAP), "`total_capped` is true."),
+        Limit("`count=capped`", count(lists.COUNT_CAP), "`total_capped` is true."),
         Limit("Node runs; artifacts of `include`",
               f"{count(node_runs.RUNS_INCLUDED)}; {count(execution_routes.ARTIFACTS_INCLUDED)}", "List them by their own route."),
         Limit("Values in one answer of a list", size(lookup.ANSWER_BYTES), "The page ends early and has a `next`."),
+        Limit("Values of the node runs in a fixture", size(lookup.ANSWER_BYTES), "`limit_exceeded`."),
+        Limit("Differences that a diff tells of one value or node", count(differences.MOST), "`more` is true."),
+        Limit("A value in a diff, as JSON", f"{count(differences.SHOWN)} characters", "It is cut, and `cut` is true."),
         Limit("Connections", count(listener.MAX_CONNECTIONS), "`too_many_connections`."),
         Limit("Event streams (`--streams`)", count(_SERVER.streams), "`too_many_streams`."),
+        Limit("Subscriptions of one WebSocket", count(live.SUBSCRIPTIONS), "`too_many_subscriptions`."),
+        Limit("A message of a WebSocket's client", size(websocket.MESSAGE_BYTES), "The connection is closed with 1009."),
+        Limit("Time for the first message to say who a WebSocket's caller is", seconds(live.AUTH_S),
+              "The connection is closed with 1008."),
         Limit("Silence before a stream is pinged (`--stream-ping`)", format_duration(_SERVER.stream_ping), ""),
         Limit("How long a stream's reader may stand still (`--stream-stall`)", format_duration(_SERVER.stream_stall),
               "The connection is cut; reconnect with the last id."),

@@ -67,7 +67,8 @@ class Cluster:
     def _chores(self, workers: int) -> float:
         """Cores that one idle worker keeps busy with what is not simulated step by step."""
         asked = self.rhythm.per_second(workers=workers, hinted=self.hinted)
-        return asked["timers"] * self.costs.timers + (asked["counters"] + asked["trimming"]) * self.costs.fold
+        housekeeping = (asked["counters"] + asked["trimming"]) * self.costs.fold
+        return asked["timers"] * self.costs.timers + housekeeping + asked["clock"] * self.costs.beat
 
     def after_error(self) -> float:
         return self.rhythm.after_error * self.random.uniform(0.5, 1.0)

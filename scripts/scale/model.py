@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 FRAME = 2
 """Round trips of a transaction besides its statements: BEGIN; the writer's mark and COMMIT, sent together."""
-PER_BATCH = frozenset({"feed_put", "measure", "workers_alive", "writer_mark"})
+PER_BATCH = frozenset({"feed_put", "workers_alive", "writer_mark"})
 """Of these there is one row for a transaction, whatever it brings."""
 
 START = {
     "workers_alive": 1,
-    "measure": 1,
     "executions_put": 1,
     "payloads_put": 1,
     "events_put": 1,
@@ -38,14 +37,13 @@ END = {
     "executions_move": 1,
     "node_runs_put": 1,
     "payloads_end": 1,
-    "waits_clear": 0,
-    "inbox_clear": 0,
+    "waiting_clear": 0,
     "events_put": 1,
     "counter_deltas_put": 2,
     "feed_put": 1,
     "writer_mark": 1,
 }
-READS = frozenset({"workers_alive", "measure", "owned"})
+READS = frozenset({"workers_alive", "owned"})
 
 
 class Predicted(NamedTuple):

@@ -37,7 +37,7 @@ class Queue:
         if not self._length:
             return []
         command = ClaimExecutions(at=0, worker="", queues=None, limit=limit)
-        chosen: Generator[Any, Any, list[Any]] = claim._best(command)
+        chosen: Generator[Any, Any, list[Any]] = claim._best(command, [(QUEUE, workspace) for workspace in self._lines])
         where: dict[int, tuple[str, Entry]] = {}
         ids: list[int] = []
         try:
@@ -56,8 +56,6 @@ class Queue:
         return ids
 
     def _answer(self, request: All, where: dict[int, tuple[str, Entry]]) -> list[tuple[Any, ...]]:
-        if request.name == "queue_lines":
-            return [(QUEUE, workspace) for workspace in self._lines]
         assert request.name == "queue_head"
         workspace, rank, id = (request.params[name] for name in ("workspace", "rank", "id"))
         line = self._lines[workspace]

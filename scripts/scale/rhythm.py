@@ -9,7 +9,7 @@ from typing import NamedTuple
 from perdure.base.clock import SECOND
 from perdure.engine import engine
 from perdure.engine import lease as leases
-from perdure.engine.loops import housekeeper, loop, rescuer
+from perdure.engine.loops import housekeeper, loop, rescuer, synchronizer
 from perdure.engine.pace import Pace
 from perdure.engine.settings import EngineSettings
 from perdure.store.commands import RescueExecutions
@@ -37,6 +37,7 @@ class Rhythm(NamedTuple):
     """Of silence, after which one makes sure that hints still arrive."""
     fold: float = housekeeper._FOLD_S
     trim: float = housekeeper._TRIM_S
+    hear: float = synchronizer.HEAR_S
     after_error: float = loop._AFTER_ERROR_S
 
     def per_second(self, *, workers: int, hinted: bool) -> dict[str, float]:
@@ -51,6 +52,7 @@ class Rhythm(NamedTuple):
             "signs": 1 / self.sign if hinted else 0.0,
             "counters": 1 / pace.chore(self.fold),
             "trimming": 2 / pace.chore(self.trim),
+            "clock": 1 / pace.pause(self.hear),
         }
 
     def claim_pause(self, pace: Pace, *, hinted: bool) -> float:

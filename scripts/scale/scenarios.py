@@ -64,7 +64,7 @@ def idle(*, workers: int = MANY, hinted: bool = True, seconds: float = 6.0) -> I
     cluster.timeline.run(1.0 + seconds)
     stepwise = {kind: seen / seconds for kind, seen in cluster.database.served.items()}
     chores = cluster.rhythm.per_second(workers=workers, hinted=hinted)
-    served = stepwise | {kind: workers * chores[kind] for kind in ("timers", "counters", "trimming")}
+    served = stepwise | {kind: workers * chores[kind] for kind in ("timers", "counters", "trimming", "clock")}
     cores = sum(cluster.database.busy.values()) / seconds + cluster.database.elsewhere
     return Idle(cores, sum(served.values()), served, percentile(cluster.beat_latencies, 0.99))
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from scripts.references.regions import Maker, table
 from scripts.scale import scenarios
 from scripts.scale.database import Costs
+from scripts.scale.hints import COMMITS, traffic
 from scripts.scale.model import predicted
 from scripts.scale.rhythm import Rhythm
 from scripts.scale.runs import Share
 
+FEW = 2
 SIZES = (10, 100, 1_000, 10_000)
 PARTS = (0.01, 0.1, 0.5, 0.999)
-OUTAGES_S = (5.0, 10.0, 15.0, 20.0)
+OUTAGES_S = (5.0, 10.0, 20.0, 30.0)
 
 
 def runs_table(runs: Mapping[str, Share]) -> str:
@@ -70,6 +72,24 @@ def _idle() -> str:
     return table(head, rows)
 
 
+def _hints() -> str:
+    head = (
+        "busy workers", "heard if all told all", "nobody follows", "somebody follows, at first", "then",
+        "looks of a server", "a commit is read after, p50", "p99",
+    )  # fmt: skip
+    rows = []
+    for workers in (FEW, *SIZES[:3]):
+        alone, followed = (traffic(workers=workers, followers=followers) for followers in (0, 1))
+        rows.append(
+            (
+                f"{workers:,}", f"{workers * (workers - 1) * COMMITS:,.0f}", f"{alone.later.heard:,.0f}",
+                f"{followed.first.heard:,.0f}", f"{followed.later.heard:,.0f}", f"{followed.later.looks:,.0f}",
+                _ms(followed.later.half), _ms(followed.later.most),
+            )
+        )  # fmt: skip
+    return table(head, rows)
+
+
 def _deaths() -> str:
     head = ("workers that die at once", "executions", "half goes on after", "99 %", "all", "workers wrongly given up")
     rows = []
@@ -104,6 +124,7 @@ def _waits() -> str:
 MAKERS: dict[str, Maker] = {"scale-model": _model, "scale-pace": _pace}
 SIMULATED: dict[str, Maker] = {
     "scale-idle": _idle,
+    "scale-hints": _hints,
     "scale-deaths": _deaths,
     "scale-outages": _outages,
     "scale-waits": _waits,

@@ -8,6 +8,7 @@ this tree: see `perdure.model.failure`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -26,6 +27,16 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     line: int | None = None
     column: int | None = None
     parameter: str | None = None
+
+
+def first_of(problems: Sequence[Problem], *, root: str = "") -> str:
+    """The first problem with its place (`root` names that of an empty pointer), and how many more there are."""
+    first = problems[0]
+    place = first.parameter or first.pointer or root
+    if first.line is not None:
+        place = f"line {first.line}, column {first.column}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place}: {first.detail}{more}" if place else f"{first.detail}{more}"
 
 
 class PerdureError(Exception):
@@ -59,6 +70,11 @@ class InvalidRequest(CallerError):
     code = "invalid_request"
     status = 422
     title = "Invalid request"
+
+
+def invalid_request(problems: Sequence[Problem], *, part: str = "request") -> InvalidRequest:
+    """The error that lists them all, and begins with the first."""
+    return InvalidRequest(f"the {part} is not valid: {first_of(problems)}", problems=tuple(problems))
 
 
 class MalformedDocument(CallerError):
@@ -117,6 +133,14 @@ class InvalidInput(CallerError):
     title = "Invalid input"
 
 
+class InvalidAnswer(CallerError):
+    """It does not fit what the wait asks for."""
+
+    code = "invalid_answer"
+    status = 422
+    title = "Invalid answer"
+
+
 class InvalidCursor(CallerError):
     code = "invalid_cursor"
     title = "Invalid cursor"
@@ -150,6 +174,22 @@ class PermissionDenied(CallerError):
     code = "permission_denied"
     status = 403
     title = "Permission denied"
+
+
+class NotAnApprover(CallerError):
+    """The wait names who may answer it, and the caller is none of them."""
+
+    code = "not_an_approver"
+    status = 403
+    title = "Not an approver"
+
+
+class SelfApproval(CallerError):
+    """Whoever started the execution may not approve it."""
+
+    code = "self_approval"
+    status = 403
+    title = "Self-approval refused"
 
 
 class OriginRefused(CallerError):
@@ -264,6 +304,53 @@ class ExecutionEnded(Conflict):
     title = "Execution ended"
 
 
+class ExecutionStopping(Conflict):
+    """The execution is being cancelled, or its deadline has passed; nothing else is taken any more."""
+
+    code = "execution_stopping"
+    title = "Execution is being stopped"
+
+
+class NotPaused(Conflict):
+    code = "not_paused"
+    title = "Execution is not paused"
+
+
+class WaitNotOpen(Conflict):
+    """The execution has no such wait that could be answered now."""
+
+    code = "wait_not_open"
+    title = "No open wait"
+
+
+class WaitAnswered(Conflict):
+    """Somebody was first; `details` tell who, when and what."""
+
+    code = "wait_answered"
+    title = "Wait was answered"
+
+
+class AlreadyResponded(Conflict):
+    """The caller has responded; others are still waited for."""
+
+    code = "already_responded"
+    title = "Already responded"
+
+
+class ExecutionNotEnded(Conflict):
+    """What is asked for needs an execution that has ended."""
+
+    code = "execution_not_ended"
+    title = "Execution has not ended"
+
+
+class NothingToRetry(Conflict):
+    """The execution completed, and nothing in it failed."""
+
+    code = "nothing_to_retry"
+    title = "Nothing to retry"
+
+
 class FlowManaged(Conflict):
     code = "flow_managed"
     title = "Flow is managed by a folder"
@@ -375,6 +462,14 @@ class CopyDiffers(StoreError):
     title = "Copy differs"
 
 
+class BackupBroken(StoreError):
+    """What was named is no backup, or not what it was when it was made."""
+
+    code = "backup_broken"
+    status = 500
+    title = "Backup is not whole"
+
+
 class RowRefused(StoreError):
     """The database refused one row (a constraint, a value it cannot hold)."""
 
@@ -415,6 +510,38 @@ class TooManyStreams(PerdureError):
     @property
     def retry_after_s(self) -> int | None:
         return 10
+
+
+class UpgradeRequired(CallerError):
+    """The address is a WebSocket's, and the request does not ask for one (RFC 6455, version 13)."""
+
+    code = "upgrade_required"
+    status = 426
+    title = "Upgrade required"
+
+
+class SubscriptionExists(CallerError):
+    """The connection has a subscription with this id."""
+
+    code = "subscription_exists"
+    status = 409
+    title = "Subscription exists"
+
+
+class SubscriptionNotFound(CallerError):
+    """The connection has no subscription with this id, or it has ended."""
+
+    code = "subscription_not_found"
+    status = 404
+    title = "Subscription not found"
+
+
+class TooManySubscriptions(CallerError):
+    """One connection has as many subscriptions as it may."""
+
+    code = "too_many_subscriptions"
+    status = 429
+    title = "Too many subscriptions"
 
 
 class ControlFlow(BaseException):

@@ -20,7 +20,7 @@ from perdure.nodes.isolation import linux
 HANDOVER = "PERDURE_HANDOVER"
 """Variable by which a process that replaces itself tells its successor what it leaves to it."""
 _REAP_S = 2.0
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +110,11 @@ def _end_children() -> None:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT, one after the other."""
+    """SIGTERM, SIGINT and SIGHUP (its terminal was closed), one after the other."""
 
     def __init__(self) -> None:
+        # What we were started to ignore (nohup) we ignore.
+        self._heeded = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
         self._came = asyncio.Event()
         self.count = 0
         self.take()
@@ -120,8 +122,8 @@ class StopSignals:
     def take(self) -> None:
         """Signals are counted from now on."""
         loop = asyncio.get_running_loop()
-        for number in _STOPS:
-            loop.add_signal_handler(number, self._came_one)
+        for number in self._heeded:
+            loop.add_signal_handler(number, self._hung_up if number == signal.SIGHUP else self._came_one)
 
     async def wait(self) -> None:
         """Until the next one."""
@@ -139,12 +141,17 @@ class StopSignals:
 
         `take` undoes it.
         """
-        for number in _STOPS:
+        for number in self._heeded:
             signal.signal(number, signal.SIG_DFL)
         # What came before is on its way through the loop.
         for _ in range(3):
             await asyncio.sleep(0)
         return not self.count
+
+    def _hung_up(self) -> None:
+        """Shell and kernel both say so when a terminal is closed: that is no hurry."""
+        if not self.count:
+            self._came_one()
 
     def _came_one(self) -> None:
         self.count += 1

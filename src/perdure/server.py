@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ipaddress
-import logging
 import os
-import resource
 import socket
-import sys
-import time
-from collections.abc import AsyncIterator, Sequence
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Self
 
 import msgspec
 import structlog
-import uvloop
 
 from perdure.api.app import Api
 from perdure.api.feed import Feed
@@ -32,38 +23,15 @@ from perdure.api.routes import HEALTH_ROUTES, ROUTES
 from perdure.api.services import About, Services
 from perdure.api.streaming import Streams
 from perdure.auth.authority import Authority
-from perdure.base.clock import SECOND, Clock, SystemClock
-from perdure.ending import ending_surely
+from perdure.base.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
 from perdure.engine.secrets import read_secrets
 from perdure.errors import AddressUnavailable, InsecureAddress, InvalidSettings, StoreError
-from perdure.nodes.attempt_threads import AttemptThreads
-from perdure.process import Command, Handover, StopSignals, taken_over
-from perdure.recycler import Recycler
+from perdure.process import Handover
 from perdure.settings import DEFAULT_PORT, ServerSettings
-from perdure.store.interface import BatchOutcome, Store
-from perdure.store.postgres.examining import Examination, examine_database
+from perdure.store.interface import BatchOutcome
 from perdure.store.recorder import COMMIT_BUCKETS_S, Recorder, RecorderStats
-from perdure.store.sqlite.connection import integrity_problems, refuse_unsafe_library, sqlite_version
 from perdure.stores import OpenStore, opened_store
-
-__all__ = [
-    "Examination",
-    "Server",
-    "ServerSettings",
-    "examine_database",
-    "integrity_problems",
-    "local_engine",
-    "local_store",
-    "refuse_unsafe_library",
-    "serve",
-    "sqlite_version",
-]
-
-STOP_S = 30.0
-"""Seconds in which a server has to be gone, besides the drain time and the grace."""
-HURRY_S = 10.0
-"""Seconds in which a server that was told twice to stop has to be gone."""
 
 _WORKER_ALONE = (
     "the store {store} belongs to one process, which is its server and its worker: a worker beside it needs a store "
@@ -88,7 +56,9 @@ class Server:
         self.settings = settings
         self.is_worker = is_worker
         self._handover = handover
+        self._has_own_clock = clock is not None
         self.clock: Clock = clock or SystemClock()
+        """The given one; else this machine's, or that of a store that is shared once it is open."""
         self.url = ""
         self.engine: Engine
         self.services: Services
@@ -158,6 +128,8 @@ class Server:
             raise InvalidSettings(_WORKER_ALONE.format(store=settings.store_shown()))
         opening = opened_store(settings, waits=None if self._handover is None else self.clock)
         self._opened = await self._undo.enter_async_context(opening)
+        if not self._has_own_clock:
+            self.clock = self._opened.clock
         authority = Authority(self._opened.store.tokens, self.clock)
         listens = not self.is_worker or settings.port is not None
         if listens and not loopback and await authority.is_open():
@@ -238,45 +210,6 @@ class Server:
         )
 
 
-@contextlib.asynccontextmanager
-async def local_store(settings: ServerSettings) -> AsyncIterator[tuple[Store, Recorder]]:
-    """The store without an engine (`perdure token`). Raises StoreLocked and the like."""
-    async with opened_store(settings) as opened:
-        recorder = Recorder(opened.store)
-        try:
-            yield opened.store, recorder
-        finally:
-            await recorder.close()
-
-
-@contextlib.asynccontextmanager
-async def local_engine(settings: ServerSettings, *, module_folders: Sequence[Path] = ()) -> AsyncIterator[Engine]:
-    """The engine on the local store without an API (`perdure run`): it claims only what it is told to.
-
-    `module_folders` are where Python nodes find their modules beside the flow folders. Raises StoreLocked and the like.
-    """
-
-    def listen(outcome: BatchOutcome) -> None:
-        engine.on_batch(outcome)
-
-    async with opened_store(settings) as opened:
-        chosen = msgspec.structs.replace(settings.engine_settings(), claim=False, works=True)
-        engine = Engine(
-            store=opened.store,
-            recorder=Recorder(opened.store, listener=listen),
-            clock=SystemClock(),
-            settings=chosen,
-            secrets=read_secrets(os.environ),
-            artifacts=opened.artifacts,
-        )
-        await engine.start()
-        try:
-            engine.runtime.set_flow_folders([*map(str, module_folders), *engine.runtime.flow_folders])
-            yield engine
-        finally:
-            await engine.stop()
-
-
 def _commit_families(stats: RecorderStats) -> list[Family]:
     """What the recorder counts; here, since the API does not know the recorder."""
     counters = (
@@ -292,197 +225,6 @@ def _commit_families(stats: RecorderStats) -> list[Family]:
         *(Family(f"perdure_{name}", "counter", help, [Sample("_total", {}, count)]) for name, help, count in counters),
         Family("perdure_commit_seconds", "histogram", "Time of a batch from its begin to its fsync.", commit_seconds),
     ]
-
-
-def serve(settings: ServerSettings, *, is_worker: bool = False) -> int:
-    """Run a server, or a worker without an API, until SIGTERM or SIGINT; the exit code. A second signal hurries, a third one ends at once.
-
-    When work that cannot be stopped stays, the process drains and runs its command anew (`Recycler`).
-    """
-    began = time.monotonic()
-    handover = taken_over(os.environ)
-    command = Command.of_this_process()
-    configure_logging(settings)
-    _allow_many_connections()
-    with ending_surely() as ending, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_serve(settings, began, command, handover, is_worker=is_worker))
-        ending(code)
-        return code
-
-
-async def _serve(
-    settings: ServerSettings, began: float, command: Command, handover: Handover | None, *, is_worker: bool
-) -> int:
-    asyncio.get_running_loop().set_default_executor(AttemptThreads())
-    signals = StopSignals()
-    server = Server(settings, handover=handover, is_worker=is_worker)
-    starting = asyncio.ensure_future(server.start())
-    await signals.wait_beside(starting)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        return 0
-    await starting
-    _spare_the_collector()
-    await _tell_ready(server, time.monotonic() - began)
-    successor = await _due_or_told(server, signals, None if handover is None else handover.at)
-    _log.info("draining", drain_s=settings.drain / 1e6)
-    stopping = asyncio.ensure_future(server.stop())
-    within_s = (settings.drain + settings.grace) / SECOND + STOP_S
-    await signals.wait_beside(stopping, within_s=within_s)
-    if successor is not None:
-        if not signals.count and await signals.released():
-            _tell_how_it_stopped(stopping)
-            command.replace_process(successor)
-        signals.take()
-        if successor.listening is not None:
-            os.close(successor.listening)
-        await signals.wait_beside(stopping, within_s=within_s)
-    if stopping.done():
-        await stopping
-        return 0
-    _log.warning("not waiting for running attempts: told again to stop, or they take too long")
-    try:
-        async with asyncio.timeout(HURRY_S):
-            await server.stop(drain=False)
-    except TimeoutError:
-        _log.error("attempts would not stop in time; what they belong to is recovered at the next start")
-        return 1
-    return 0
-
-
-def _tell_how_it_stopped(stopping: asyncio.Future[None]) -> None:
-    """A stop that hangs or fails does not keep the process from being replaced: to the next it looks like a crash."""
-    if not stopping.done():
-        _log.error("the server would not stop in time; what it still ran is recovered at the next start")
-    elif (error := stopping.exception()) is not None:
-        _log.error("the server did not stop well; what it still ran is recovered at the next start", exc_info=error)
-
-
-async def _due_or_told(server: Server, signals: StopSignals, last_at: int | None) -> Handover | None:
-    """Until a signal comes (None), or the process is to be replaced (with what the next one is left)."""
-    settings = server.settings
-    recycler = Recycler(
-        server.engine.orphans, server.clock, after=settings.recycle_after, pause=settings.recycle_pause, last_at=last_at
-    )
-    due = asyncio.ensure_future(recycler.due())
-    await signals.wait_beside(due)
-    if not due.done():
-        due.cancel()
-        return None
-    living = due.result()
-    _log.warning(
-        "this process replaces itself: work that could not be stopped lives on in it",
-        living=len(living), execution=living[0].execution, node=living[0].node,
-    )  # fmt: skip
-    return server.leave_to_successor()
-
-
-def _spare_the_collector() -> None:
-    """What was loaded at start stays; and executions' objects are mostly freed without the collector's help."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-async def _tell_ready(server: Server, seconds: float) -> None:
-    if server.is_worker:
-        _tell_ready_to_work(server, seconds)
-        return
-    flows = await server.engine.store.flows.list("default", limit=1_000)
-    is_open = await server.services.authority.is_open()
-    access = "open to this machine: no token was made yet" if is_open else "tokens needed"
-    if not _logs_are_for_people(server.settings):
-        _log.info(
-            "ready", version=version("perdure"), url=server.url, after_s=round(seconds, 3),
-            store=server.settings.store_shown(), flows=len(flows), access=access,
-        )  # fmt: skip
-        return
-    sys.stderr.write(
-        f"perdure {version('perdure')} ready at {server.url} after {seconds:.2f} s\n"
-        f"  store  {server.settings.store_shown()}\n"
-        f"  flows  {len(flows)}{'+' if len(flows) == 1_000 else ''}\n"
-        f"  access {access}\n"
-        f"  docs   {server.url}/docs\n"
-    )
-    sys.stderr.flush()
-
-
-def _tell_ready_to_work(server: Server, seconds: float) -> None:
-    settings, worker = server.settings, server.engine.worker
-    queues = "all" if worker.queues is None else ", ".join(worker.queues)
-    if not _logs_are_for_people(settings):
-        _log.info(
-            "ready", version=version("perdure"), url=server.url or None, worker=worker.id, name=worker.name,
-            after_s=round(seconds, 3),
-            store=settings.store_shown(), queues=queues, slots=worker.slots, tags=list(worker.tags),
-        )  # fmt: skip
-        return
-    sys.stderr.write(
-        f"perdure {version('perdure')} ready to work after {seconds:.2f} s\n"
-        f"  store  {settings.store_shown()}\n"
-        f"  worker {worker.name}\n"
-        f"  queues {queues}\n"
-        f"  slots  {worker.slots}\n" + (f"  health {server.url}/health/ready\n" if server.url else "")
-    )
-    sys.stderr.flush()
-
-
-# Without the frames' variables: these hold tokens and inputs, and take seconds to print where they are large.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
-)
-
-
-def configure_logging(settings: ServerSettings) -> None:
-    """Logs on stderr: for people on a terminal, one JSON object a line elsewhere."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    is_console = _logs_are_for_people(settings)
-    stamps = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ,
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-        if is_console
-        else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            stamps,
-            *([] if is_console else [_TRACEBACKS]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    if not is_console:
-        # What libraries log is one JSON object a line too.
-        handler.setFormatter(
-            structlog.stdlib.ProcessorFormatter(
-                foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamps],
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _TRACEBACKS, renderer],
-            )
-        )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
-    # What http nodes fetch is told by their events.
-    for chatty in ("httpx2", "watchfiles"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _logs_are_for_people(settings: ServerSettings) -> bool:
-    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: every event stream is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _is_loopback(host: str) -> bool:

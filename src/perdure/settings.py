@@ -16,6 +16,7 @@ from perdure.api.streaming import StreamLimits
 from perdure.base.clock import MINUTE, SECOND
 from perdure.base.durations import format_duration, parse_duration
 from perdure.base.nearest import nearest_or_all
+from perdure.engine.retention import parse_retention
 from perdure.engine.settings import EngineSettings
 from perdure.errors import InvalidSettings, Problem
 
@@ -29,6 +30,7 @@ _LISTS = {"flows": ":", "queues": ":", "tags": ":", "allow_private_hosts": ",", 
 _DURATIONS = frozenset(
     {"grace", "cleanup_grace", "drain", "lease", "recycle_after", "recycle_pause", "stream_stall", "stream_ping"}
 )
+_RETENTION = "retention"
 _SIZES = frozenset({"port", "pool_size", "quarantine_size"})
 """Whole numbers without a default of their own."""
 
@@ -54,7 +56,7 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What flows may require of the process that runs them, and this one has."""
     no_worker: bool = False
     """Whether a server leaves all executions to other processes on the same store."""
-    lease: Annotated[int, Meta(ge=SECOND)] = 15 * SECOND
+    lease: Annotated[int, Meta(ge=SECOND)] = 30 * SECOND
     """After so long without a sign of life a process on a shared store counts as dead; the same for all of them."""
     slots: Annotated[int, Meta(ge=1, le=100_000)] = 256
     """Executions that this process runs at once."""
@@ -85,6 +87,8 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Silence after which an event stream is pinged."""
     stream_stall: Annotated[int, Meta(ge=SECOND)] = 30 * SECOND
     """How long a reader of an event stream may stand still before it is cut."""
+    retention: str = "30d"
+    """For how long what has ended is kept; as `perdure.engine.retention.parse_retention` takes it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto` is console on a terminal and JSON elsewhere."""
@@ -131,6 +135,7 @@ class ServerSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             grace=self.grace,
             cleanup_grace=self.cleanup_grace,
             drain=self.drain,
+            retention=parse_retention(self.retention),
         )
         return settings if self.worker_name is None else msgspec.structs.replace(settings, worker_name=self.worker_name)
 
@@ -204,6 +209,8 @@ def _wanted(name: str, kind: Any) -> str:
     low, high = (bounds[0].ge, bounds[0].le) if bounds else (None, None)
     if name in _DURATIONS:
         return f"a duration of {format_duration(low or 0)} or more, such as 500ms, 30s, 10m or 1h30m"
+    if name == _RETENTION:
+        return "a duration, forever, or rules such as 30d,failed=90d,billing=7d,billing/failed=forever"
     if low is not None:
         return f"a whole number from {low} to {high}"
     if kind is bool:
@@ -223,6 +230,8 @@ def _path(type: type, value: Any) -> Any:
 
 def _value(name: str, value: Any) -> Any:
     """From the form in which people write a setting to the one that it has inside."""
+    if name == _RETENTION:
+        return str(parse_retention(value))
     if name in _DURATIONS and isinstance(value, str | int | float) and not isinstance(value, bool):
         return parse_duration(value)
     return value

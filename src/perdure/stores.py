@@ -1,4 +1,5 @@
-"""The store that the settings name, opened, with what keeps the contents of artifacts beside it."""
+"""The store that the settings name, opened, with what keeps the contents of artifacts beside it; and what commands ask
+the databases themselves. Nobody else names one."""
 
 from __future__ import annotations
 
@@ -10,13 +11,25 @@ from pathlib import Path
 from perdure.artifacts.interface import ArtifactStorage
 from perdure.artifacts.local import LocalStorage
 from perdure.artifacts.shared import SharedStorage
-from perdure.base.clock import SECOND, Clock
+from perdure.base.clock import SECOND, Clock, SystemClock
 from perdure.errors import StoreLocked
 from perdure.settings import ServerSettings
 from perdure.store.interface import Store
 from perdure.store.postgres.blob_table import PostgresBlobTable
+from perdure.store.postgres.examining import Examination, examine_database
 from perdure.store.postgres.store import PostgresStore
+from perdure.store.sqlite.connection import integrity_problems, refuse_unsafe_library, sqlite_version
 from perdure.store.sqlite.store import SqliteStore
+
+__all__ = [
+    "Examination",
+    "OpenStore",
+    "examine_database",
+    "integrity_problems",
+    "opened_store",
+    "refuse_unsafe_library",
+    "sqlite_version",
+]
 
 RELOCK_US = 10 * SECOND
 """For how long a process that took another's place waits for the store to be free."""
@@ -29,6 +42,11 @@ class OpenStore:
     def __init__(self, store: Store, *, artifacts: ArtifactStorage | None = None) -> None:
         self.store = store
         self.artifacts = artifacts
+
+    @property
+    def clock(self) -> Clock:
+        """By which all times in the store are made and compared."""
+        return SystemClock() if self.store.sharing is None else self.store.sharing.clock
 
     def set_url(self, url: str | None) -> None:
         """Where this process answers, for others that want the same store and cannot have it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Process:
-    """`perdure.server.serve` in a process of its own."""
+    """`perdure.serving.serve` in a process of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process, url: str, ready_s: float) -> None:
         self.process = process
@@ -21,7 +21,7 @@ class Process:
     @classmethod
     async def start(cls, home: Path, **more: Any) -> Process:
         code = (
-            "import sys; from pathlib import Path; from perdure.server import ServerSettings, serve; "
+            "import sys; from pathlib import Path; from perdure.serving import serve; from perdure.settings import ServerSettings; "
             f"sys.exit(serve(ServerSettings(home=Path({str(home)!r}), port=0, **{more!r})))"
         )
         began = time.monotonic()

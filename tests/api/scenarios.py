@@ -141,6 +141,8 @@ simple("list_executions", 400, "invalid_cursor", "GET", "/executions?cursor=zzz"
 simple("list_executions", 422, "invalid_identifier", "GET", "/executions?flow=UPPER")
 simple("execution_stats", 200, None, "GET", "/executions/stats?group_by=status,flow")
 simple("execution_stats", 422, "invalid_identifier", "GET", "/executions/stats?flow=UPPER")
+simple("export_executions", 200, None, "GET", "/executions/export?format=csv")
+simple("export_executions", 422, "invalid_identifier", "GET", "/executions/export?flow=UPPER")
 
 
 @scenario("get_execution", 200)
@@ -165,8 +167,40 @@ async def cancel_what_has_ended(world: World) -> httpx2.Response:
     return await world.ask("POST", f"/executions/{execution['id']}/cancel")
 
 
+@scenario("tag_execution", 200)
+async def tag(world: World) -> httpx2.Response:
+    execution = await world.finished("api/quick", tags={"team": "blue", "old": "1"})
+    body = {"set": {"team": "red"}, "remove": ["old", "never"]}
+    response = await world.ask("PATCH", f"/executions/{execution['id']}/tags", body)
+    assert response.json()["tags"] == {"team": "red"}
+    return response
+
+
+simple("tag_execution", 404, "execution_not_found", "PATCH", f"/executions/{NOBODY}/tags", body={"set": {"a": "b"}})
+
+
+@scenario("delete_execution", 204)
+async def delete_execution(world: World) -> httpx2.Response:
+    execution = await world.finished("api/files")
+    path = f"/executions/{execution['id']}"
+    response = await world.ask("DELETE", path)
+    assert (await world.ask("GET", path)).status_code == 404
+    assert (await world.ask("DELETE", path)).status_code == 404
+    return response
+
+
+@scenario("delete_execution", 409, "execution_not_ended")
+async def delete_what_goes_on(world: World) -> httpx2.Response:
+    path = f"/executions/{(await world.start('api/slow'))['id']}"
+    response = await world.ask("DELETE", path)
+    assert response.json()["details"]["status"] in {"running", "suspended"}
+    await world.ask("POST", f"{path}/cancel")
+    return response
+
+
 for _route, _method, _suffix in (
     ("get_execution", "GET", ""),
+    ("delete_execution", "DELETE", ""),
     ("cancel_execution", "POST", "/cancel"),
     ("get_events", "GET", "/events"),
     ("get_logs", "GET", "/logs"),
@@ -224,6 +258,7 @@ async def feed(world: World) -> httpx2.Response:
 simple("get_feed", 400, "invalid_cursor", "GET", "/events?after=zzz")
 simple("get_feed", 422, "invalid_identifier", "GET", "/events?flow=UPPER")
 simple("get_feed", 406, "not_acceptable", "GET", "/events", headers={"accept": "application/json"})
+simple("get_socket", 426, "upgrade_required", "GET", "/ws")
 
 
 # Artifacts

@@ -79,10 +79,13 @@ class Still:
         self._port = int(port)
         self._path = path
 
+    async def _connect(self) -> None:
+        self._socket.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(self._socket, (self._host, self._port))
+
     async def ask(self) -> None:
         loop = asyncio.get_running_loop()
-        self._socket.setblocking(False)
-        await loop.sock_connect(self._socket, (self._host, self._port))
+        await self._connect()
         request = f"GET {API}{self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: text/event-stream\r\n\r\n"
         await loop.sock_sendall(self._socket, request.encode())
 

@@ -13,15 +13,19 @@ from perdure.api.route import Route
 from perdure.api.routes import ROUTES
 from perdure.auth.roles import Role
 from perdure.errors import Draining, TooManyStreams
+from tests.api import replay_scenarios, wait_scenarios
 from tests.api.conftest import Opened
 from tests.api.scenarios import NOBODY, SCENARIOS, Scenario
 from tests.api.world import World
 
+EXTENDED_BY = (replay_scenarios, wait_scenarios)
+"""They add to SCENARIOS."""
 BY_NAME = {route.name: route for route in ROUTES}
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(openapi_document(ROUTES)))
 ELSEWHERE = {
     # (route, status) or an error: the test that covers it on a server of its own
     ("ready", 503): "test_server.py: a draining server is not ready",
+    ("get_socket", 101): "test_live.py: all of it",
     Draining: "test_server.py: a draining server refuses starts",
     TooManyStreams: "test_streams.py: as many streams as the server allows",
 }

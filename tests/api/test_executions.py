@@ -10,7 +10,8 @@ import pytest
 from tests.api.world import World
 
 EVERY_FIELD = {
-    "id", "number", "kind", "workspace", "namespace", "flow", "flow_version", "status", "reason", "priority", "queue", "tags",
+    "id", "number", "kind", "workspace", "namespace", "flow", "flow_version", "status", "reason", "priority", "queue",
+    "requires", "tags",
     "trigger", "parent", "root", "replay_of", "idempotency_key", "concurrency_key", "recoveries", "worker",
     "created_at", "queued_at", "started_at", "finished_at", "updated_at", "deadline_at", "duration_ms",
 }  # fmt: skip
@@ -26,7 +27,7 @@ async def listed(world: World, query: str) -> dict[str, Any]:
 
 async def test_an_execution_has_every_field_and_nothing_is_left_out(world: World) -> None:
     execution = await world.finished("api/quick", {"n": 3}, tags={"team": "blue"}, trigger_context={"why": "test"})
-    assert execution.keys() == EVERY_FIELD | VALUES
+    assert execution.keys() == EVERY_FIELD | VALUES | {"replay"}
     assert execution["output"] == 7
     assert execution["input"] == {"n": 3}
     assert execution["error"] is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.api.resources import artifacts
+from perdure.api import pieces
 from perdure.api.routes import ROUTES
 from perdure.auth.tokens import new_secret, secret_hash
 from perdure.base.clock import to_rfc3339
@@ -186,7 +186,7 @@ async def test_an_artifact_whose_file_is_gone_is_not_found(open_world: Opened, t
 
 
 async def test_a_reader_of_a_file_that_stands_still_is_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "STALL_S", 0.2)
+    monkeypatch.setattr(pieces, "STALL_S", 0.2)
     await world.put(
         {
             "id": "api/large",
@@ -230,7 +230,8 @@ async def test_the_reference_page_says_everything_without_a_script(world: World)
 async def test_the_log_of_a_failure_shows_no_variables(log_format: str, tmp_path: Path) -> None:
     """A frame of a failed request holds its headers and its input."""
     code = (
-        "import structlog; from pathlib import Path; from perdure.server import ServerSettings, configure_logging\n"
+        "import structlog; from pathlib import Path; from perdure.log import configure_logging\n"
+        "from perdure.settings import ServerSettings\n"
         f"configure_logging(ServerSettings(home=Path({str(tmp_path)!r}), log_format={log_format!r}))\n"
         "def failing(headers): raise RuntimeError('as it was told')\n"
         "try: failing({'authorization': 'Bearer ' + 'perdure_' + 'x' * 43})\n"

@@ -27,7 +27,7 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
         "PERDURE_STREAM_STALL": "4s", "PERDURE_LOG_LEVEL": "debug", "PERDURE_LOG_FORMAT": "json",
         "PERDURE_ALLOW_PRIVATE_HOSTS": "db.internal:5432,10.0.0.0/8", "PERDURE_PASS_ENV": "AWS_REGION,EDITOR",
         "PERDURE_QUARANTINE_SIZE": "2", "PERDURE_RECYCLE_AFTER": "40s", "PERDURE_RECYCLE_PAUSE": "10m",
-        "PERDURE_LEASE": "20s", "PERDURE_ARTIFACTS": "shared", "PERDURE_NO_WORKER": "true", "PERDURE_TAGS": "gpu:big",
+        "PERDURE_LEASE": "20s", "PERDURE_RETENTION": "10d,failed=forever", "PERDURE_ARTIFACTS": "shared", "PERDURE_NO_WORKER": "true", "PERDURE_TAGS": "gpu:big",
     }  # fmt: skip
     assert {name.removeprefix("PERDURE_").lower() for name in environ} == set(ServerSettings.__struct_fields__)
     found = load_settings({}, environ, tmp_path)
@@ -108,3 +108,12 @@ def test_all_problems_of_a_file_are_told_with_the_nearest_known_name(tmp_path: P
 def test_a_store_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="oracle"):
         ServerSettings(store="oracle://x/y").store_path()
+
+
+def test_rules_of_retention_may_be_a_text_or_a_table(tmp_path: Path) -> None:
+    (tmp_path / "perdure.toml").write_text('retention = {default = "20d", billing = {failed = "90d"}}\n')
+    assert load_settings({}, {}, tmp_path).retention == "20d,billing/failed=90d"
+    assert load_settings({"retention": "forever"}, {}, tmp_path).retention == "forever"
+    with pytest.raises(InvalidSettings, match="--retention") as refused:
+        load_settings({"retention": "30d,billing/running=1d"}, {}, tmp_path)
+    assert "a duration, forever, or rules" in explain(refused.value).text

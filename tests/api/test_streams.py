@@ -32,6 +32,16 @@ async def seqs_of(world: World, execution: str) -> list[int]:
             return found
 
 
+async def test_a_page_behind_an_event_that_there_is_not_is_refused(world: World) -> None:
+    execution = await world.finished("api/files")
+    last = (await seqs_of(world, execution["id"]))[-1]
+    for kind in ("events", "logs"):
+        path = f"/executions/{execution['id']}/{kind}"
+        assert (await world.ask("GET", f"{path}?after={last}")).json()["data"] == []
+        response = await world.ask("GET", f"{path}?after={last + 1}")
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
+
+
 async def test_a_stream_of_a_finished_execution_tells_all_and_ends(world: World) -> None:
     execution = await world.finished("api/files")
     async with opened(world, f"/executions/{execution['id']}/events") as stream:

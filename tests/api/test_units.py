@@ -21,13 +21,19 @@ IDLE: dict[str, Any] = {
     "id": "units/idle",
     "nodes": {"train": {"shell": "echo $N", "env": {"N": "${item}"}, "foreach": [1, 2], "queue": "gpu"}},
 }
+PICKY: dict[str, Any] = {
+    "id": "units/picky",
+    "requires": ["strong"],
+    "nodes": {"train": {"shell": "echo", "requires": ["gpu", "strong"]}},
+}
+UNSERVED: dict[str, Any] = {"id": "units/unserved", "requires": ["gpu", "fast"], "nodes": {"one": {"shell": "echo"}}}
 BUSY: dict[str, Any] = {"id": "units/busy", "nodes": {"train": {"shell": "sleep 600", "queue": "cpu"}}}
 
 
 @pytest.fixture(scope="module")
 async def world(open_world: Opened) -> AsyncIterator[World]:
-    async with open_world(queues=["default", "cpu"], worker_name="here") as opened:
-        for flow in (SPREAD, IDLE, BUSY):
+    async with open_world(queues=["default", "cpu"], tags=["strong"], worker_name="here") as opened:
+        for flow in (SPREAD, IDLE, PICKY, UNSERVED, BUSY):
             await opened.put(flow)
         yield opened
 
@@ -96,15 +102,37 @@ async def test_a_unit_is_an_execution_to_look_into(world: World) -> None:
 async def test_a_run_whose_queue_nobody_serves_says_so(world: World) -> None:
     id = await suspended(world, "units/idle")
     runs = (await world.ask("GET", f"/executions/{id}/nodes")).json()["data"]
-    place = {"status": "queued", "queue": "gpu", "worker": None, "worker_name": None}
+    place: dict[str, Any] = {"status": "queued", "queue": "gpu", "requires": [], "worker": None, "worker_name": None}
     assert [run["unit"] for run in runs] == [place, place]
     [wait, _] = (await world.ask("GET", f"/executions/{id}/waits")).json()["data"]
     assert (wait["kind"], wait["child"]) == ("unit", runs[0]["child"])
     why = (await world.ask("GET", f"/executions/{id}/why")).json()
-    assert why["summary"] == "Node train is in queue gpu. No worker that takes from queue gpu is alive."
+    assert why["summary"] == "Node train is in queue gpu. No live worker serves the queue gpu."
     ahead = {cause["ordinal"]: (cause["kind"], cause["queue"], cause["ahead"]) for cause in why["waiting_for"]}
     assert ahead == {0: ("unit", "gpu", 0), 1: ("unit", "gpu", 1)}
     await cancelled(world, id)
+
+
+async def test_what_a_node_requires_is_told_apart_from_the_queue(world: World) -> None:
+    id = await suspended(world, "units/picky")
+    execution = (await world.ask("GET", f"/executions/{id}")).json()
+    assert (execution["queue"], execution["requires"]) == ("default", ["strong"])
+    [run] = (await world.ask("GET", f"/executions/{id}/nodes")).json()["data"]
+    assert (run["unit"]["queue"], run["unit"]["requires"]) == ("default", ["gpu", "strong"])
+    why = (await world.ask("GET", f"/executions/{id}/why")).json()
+    nobody = "No live worker with tags gpu and strong serves the queue default."
+    assert why["summary"] == f"Node train is in queue default. {nobody}"
+    assert (why["waiting_for"][0]["queue"], why["waiting_for"][0]["requires"]) == ("default", ["gpu", "strong"])
+    await cancelled(world, id)
+
+
+async def test_what_a_flow_requires_is_told_apart_from_the_queue(world: World) -> None:
+    id = (await world.start("units/unserved"))["id"]
+    [listed_one] = await listed(world, "flow=units/unserved&fields=id,queue,requires")
+    assert listed_one == {"id": id, "queue": "default", "requires": ["fast", "gpu"]}
+    why = (await world.ask("GET", f"/executions/{id}/why")).json()
+    assert why["summary"] == "No live worker with tags fast and gpu serves the queue default."
+    await world.ask("POST", f"/executions/{id}/cancel", {})
 
 
 async def test_a_run_whose_unit_is_under_way_names_the_worker(world: World) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx2
 
-from perdure.server import Server, ServerSettings
+from perdure.server import Server
+from perdure.settings import ServerSettings
 
 API = "/api/v1"
 FOLDER = Path(__file__).parent / "flows"

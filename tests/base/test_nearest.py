@@ -21,5 +21,5 @@ def test_where_none_is_near_few_are_listed() -> None:
 def test_few_choices_are_listed_whole_and_of_many_the_nearest() -> None:
     assert choices("c", ["a", "b"]) == "a, b"
     assert choices("fecth", ["fetch", "digest"]) == "fetch, digest; did you mean 'fetch'?"
-    assert choices("word7", MANY).startswith("31 values, of which the nearest are word7, ")
+    assert choices("word7", MANY).startswith(f"{LISTED + 1} values, of which the nearest are word7, ")
     assert len(choices("x", MANY)) < 100

@@ -102,6 +102,17 @@ def test_one_execution_from_all_sides(command: Command) -> None:
     assert "ended: completed" in command("execution", "why", id).out
 
 
+def test_a_node_that_an_ended_execution_never_began_does_not_wait(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "unbegun.yaml"
+    file.write_text("id: tests/unbegun\nnodes:\n  nap: {sleep: 1h}\n  then: {transform: 1, needs: [nap]}\n")
+    assert command("flow", "apply", str(file)).code == 0
+    id = started(command, "tests/unbegun")
+    assert re.search(r"^then +transform +waiting ", command("execution", "show", id).out, re.MULTILINE)
+    command("execution", "cancel", id)
+    command("execution", "wait", id)
+    assert re.search(r"^then +transform +not begun ", command("execution", "show", id).out, re.MULTILINE)
+
+
 def test_logs_and_events(command: Command) -> None:
     id = started(command, "tests/greet")
     command("execution", "wait", id)
@@ -328,3 +339,37 @@ def test_ctrl_c_detaches_and_says_how_to_resume(command: Command, served: Served
         execution = client.executions.handle(id)
         assert not execution.ended
         execution.cancel()
+
+
+def test_events_of_executions_and_of_all_are_printed_once_each(command: Command) -> None:
+    first, second = (started(command, "tests/greet") for _ in range(2))
+    printed = command("events", "--execution", first, "--execution", second, "--logs", "-o", "jsonl")
+    assert printed.code == 0
+    events = [json.loads(line) for line in printed.lines]
+    for id in (first, second):
+        seqs = [event["seq"] for event in events if event["execution"] == id]
+        assert seqs == list(range(1, len(seqs) + 1))
+    text = command("events", "--execution", first, "--type", "execution.completed")
+    assert text.lines[0].startswith(first)
+    assert len(text.lines) == 1
+    assert command("events", "--execution", first, "--flow", "greet").code == 2
+    assert command("events", "--flow", "a", "--flow", "b", "--after", "abc").code == 2
+    refused = command("events", "--execution", "999999")
+    assert refused.code == 1
+    assert "999999" in refused.err
+
+
+def test_ctrl_c_ends_the_events_of_all_and_says_where_to_go_on(command: Command, served: Served) -> None:
+    started(command, "tests/greet")
+    following = subprocess.Popen(
+        perdure("events", "--after", "start", "--url", served.url),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        _, err = following.communicate(timeout=PATIENCE_S)
+    assert following.returncode == 130
+    assert "Go on with the same command and: --after " in err
+    assert "Traceback" not in err

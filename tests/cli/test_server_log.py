@@ -45,7 +45,8 @@ def test_a_person_gets_a_banner_without_escapes_in_a_file(tmp_path: Path) -> Non
 
 def test_what_libraries_log_is_json_too(tmp_path: Path) -> None:
     program = (
-        "import logging; from pathlib import Path; from perdure.server import ServerSettings, configure_logging\n"
+        "import logging; from pathlib import Path; from perdure.log import configure_logging\n"
+        "from perdure.settings import ServerSettings\n"
         "configure_logging(ServerSettings(home=Path('x'), log_format='json'))\n"
         "logging.getLogger('some.library').warning('beware of %s', 'this')\n"
         "try: 1 / 0\n"

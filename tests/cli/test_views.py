@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perdure.cli.lines import event_line, run_name
+from perdure.cli.lines import event_line, queue_name, run_name
 from perdure.cli.live import LineView, LiveView, open_view
 from perdure.cli.progress import Progress
 from tests.cli.facts import event, graph_node
@@ -36,6 +36,11 @@ def test_a_run_s_name() -> None:
     assert run_name("a", 0, foreach={"a"}) == "a[0]"
     assert run_name("a", 2, label="key") == "a[key]"
     assert run_name(None, None) == ""
+
+
+def test_a_queue_and_what_its_workers_must_have() -> None:
+    assert queue_name("default", []) == "default"
+    assert queue_name("slow", ["fast", "gpu"]) == "slow (requires fast, gpu)"
 
 
 def test_a_pipe_gets_lines_and_no_escapes() -> None:

@@ -16,6 +16,7 @@ from perdure.client.errors import (
     Conflict,
     ExecutionEnded,
     ExecutionEndedBadly,
+    ExecutionNotEnded,
     ExecutionNotFound,
     FlowNotFound,
     IdempotencyConflict,
@@ -25,7 +26,8 @@ from perdure.client.errors import (
     Unauthenticated,
     WaitTimedOut,
 )
-from perdure.server import Server, ServerSettings
+from perdure.server import Server
+from perdure.settings import ServerSettings
 from perdure.wire.executions import StartExecution
 
 GREET = """
@@ -163,6 +165,23 @@ async def test_a_wait_ends_in_time_and_a_cancelled_execution_at_once(client: Asy
     assert (await execution.wait(20)).status == "cancelled"
     with pytest.raises(ExecutionEnded):
         await execution.cancel()
+
+
+async def test_tags_are_changed_and_what_has_ended_is_deleted(client: AsyncClient) -> None:
+    execution = await client.executions.start("greet", input={"name": "you"}, tags={"old": "1"})
+    await execution.wait(timeout=30)
+    assert (await execution.tag({"team": "blue"}, remove=["old"])).tags == {"team": "blue"}
+    assert [one.id async for one in client.executions.list(tags={"team": "blue"})] == [execution.id]
+    with pytest.raises(BadRequest) as refused:
+        await execution.tag({f"k{n}": "v" for n in range(33)})
+    assert refused.value.status == 422
+    going_on = await client.executions.start("ops/long")
+    with pytest.raises(ExecutionNotEnded):
+        await going_on.delete()
+    await going_on.cancel(force=True)
+    await execution.delete()
+    with pytest.raises(ExecutionNotFound):
+        await execution.refresh()
 
 
 async def test_what_is_wrong_has_its_class_and_its_place(client: AsyncClient) -> None:

@@ -5,7 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from perdure.client import AsyncClient, RetryPolicy
-from perdure.server import Server, ServerSettings
+from perdure.server import Server
+from perdure.settings import ServerSettings
 
 CHATTY = """
 id: chatty

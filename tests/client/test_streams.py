@@ -20,7 +20,7 @@ AT = "2026-11-22T13:45:00.000000Z"
 def record() -> Execution:
     return Execution(
         id=ID, number=1, kind="flow", workspace="default", namespace="default", flow="default/x", flow_version=1, status="running",
-        reason=None, priority=5, queue="default", tags={}, trigger=Trigger(kind="api", id=None, context=None),
+        reason=None, priority=5, queue="default", requires=[], tags={}, trigger=Trigger(kind="api", id=None, context=None),
         parent=None, root=ID, replay_of=None, idempotency_key=None, concurrency_key=None, recoveries=0, worker=None,
         created_at=AT, queued_at=None, started_at=None, finished_at=None, updated_at=AT, deadline_at=None,
         duration_ms=None, input={}, output=None, error=None,

@@ -50,7 +50,7 @@ def test_what_requires_a_tag_waits_for_a_worker_that_has_it(begin: Begin, client
     begin("plain", "worker")
     client.flows.put("picky", PICKY)
     handle = client.executions.start("picky")
-    assert handle.why().summary == "No worker with tag gpu that takes from queue default is alive."
+    assert handle.why().summary == "No live worker with tag gpu serves the queue default."
     begin("strong", "worker", "--tags", "gpu,fast")
     assert str(handle.result(timeout=PATIENCE_S)).strip() == "strong"
 

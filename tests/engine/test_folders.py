@@ -50,6 +50,26 @@ async def test_a_flow_in_use_goes_when_its_executions_have_ended(tmp_path: Path)
             await _gone(bench, "default/nap")
 
 
+async def test_a_folder_that_is_missing_or_a_file_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "nap.yaml"
+    file.write_text(NAP)
+    with capture_logs() as lines:
+        async with opened(tmp_path, ManualClock(), flow_folders=[file, tmp_path / "flwos"]):
+            pass
+    warnings = {line["path"]: line["event"] for line in lines if line["log_level"] == "warning"}
+    assert warnings[str(file)] == "flow folder is a file; name the folder that it is in"
+    assert warnings[str(tmp_path / "flwos")].startswith("flow folder is not there yet")
+
+
+async def test_an_unknown_flow_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    async with opened(tmp_path, ManualClock()) as bench:
+        await bench.put(NAP)
+        with pytest.raises(FlowNotFound, match="no flow 'default/npa'; did you mean 'default/nap'"):
+            await bench.engine.catalog.program(WORKSPACE, "default/npa")
+        with pytest.raises(FlowNotFound, match="no flow 'naps/nap'; did you mean 'default/nap'"):
+            await bench.engine.catalog.program(WORKSPACE, "naps/nap")
+
+
 async def test_a_flow_whose_function_is_missing_is_loaded_with_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()

@@ -6,15 +6,17 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.base.clock import SECOND
 from perdure.base.manual_clock import ManualClock
+from perdure.engine.demand import ASKED_AGAIN, BELIEVED, TOLD_MOST, WINDOW
 from perdure.engine.ends import Ends
 from perdure.engine.follower import Follower
 from perdure.engine.hub import Hub
-from perdure.engine.pace import Pace
+from perdure.engine.pace import LOOK_S, Pace
 from perdure.engine.streams import execution_events
 from perdure.model.event import Event, EventType
 from perdure.model.states import ExecutionStatus
@@ -35,10 +37,18 @@ class Scene:
         self.hub = Hub()
         self.ends = Ends(store)
         self.clock = ManualClock()
+        self.is_live = True
+        self.asked = 0
+        self.sated = 0
         self.follower = Follower(
-            store=store, hub=self.hub, ends=self.ends, clock=self.clock, has_hints=lambda: True, pace=Pace(Random(1))
-        )
+            store=store, hub=self.hub, ends=self.ends, clock=self.clock, has_hints=lambda: self.is_live, ask=self._ask,
+            pace=Pace(Random(1)),
+        )  # fmt: skip
         self.execution: Started
+
+    def _ask(self, follows: bool) -> None:
+        self.asked += follows
+        self.sated += not follows
 
     async def begin(self) -> None:
         worker = WorkerRecord(id="w", number=0, name="w", host="h", pid=1, started_at=1, heartbeat_at=1)
@@ -148,4 +158,108 @@ async def test_nothing_is_read_while_nobody_listens(tmp_path: Path) -> None:
     outcome = await scene.write()
     assert outcome.feed is not None
     assert not scene.follower.note(dict([outcome.feed]))
+    await store.close()
+
+
+async def test_it_asks_to_be_told_while_somebody_listens_and_nobody_else_has_asked(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    scene = Scene(store)
+    await scene.begin()
+    assert await scene.follower.work() > ASKED_AGAIN / SECOND
+    assert scene.asked == 0
+    with scene.hub.subscribe():
+        assert await scene.follower.work() <= ASKED_AGAIN / SECOND
+        assert await scene.follower.work() <= ASKED_AGAIN / SECOND
+        assert scene.asked == 1
+        scene.clock.advance(ASKED_AGAIN - 1)
+        scene.follower.asked(True)
+        scene.clock.advance(1)
+        await scene.follower.work()
+        assert scene.asked == 1, "another process has asked, and all hear it"
+        scene.clock.advance(ASKED_AGAIN)
+        await scene.follower.work()
+        assert scene.asked == 2
+        scene.follower.look_everywhere()
+        await scene.follower.work()
+        assert scene.asked == 3, "the first question may be lost with the connection"
+    scene.clock.advance(BELIEVED)
+    await scene.follower.work()
+    assert scene.asked == 3
+    await store.close()
+
+
+@pytest.mark.parametrize("single", [True, False])
+async def test_where_too_much_is_told_it_looks_by_itself_and_misses_nothing(tmp_path: Path, single: bool) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    scene = Scene(store)
+    await scene.begin()
+    with scene.hub.subscribe(ID if single else None) as subscription:
+        await scene.follower.work()
+        outcome = await scene.write()
+        assert outcome.feed is not None
+        for _ in range(TOLD_MOST):
+            assert scene.follower.note(dict([outcome.feed]))
+        assert scene.sated == 0
+        assert scene.follower.note(dict([outcome.feed])), "it begins to look at once"
+        assert scene.sated == 1
+        assert not scene.follower.note(dict([outcome.feed])), "what is still on its way does not hurry it"
+        subscription.caught_up()
+        scene.clock.advance(ASKED_AGAIN)
+        assert await scene.follower.work() <= LOOK_S
+        assert scene.asked == 1, "it asks no more"
+        async with asyncio.timeout(PATIENCE_S):
+            await subscription.wait()
+        if single:
+            assert [chunk.last_seq for chunk in subscription.take()] == [outcome.chunks[0].last_seq]
+        for _ in range(2):
+            scene.clock.advance(WINDOW)
+            await scene.follower.work()
+        assert await scene.follower.work() > LOOK_S
+        assert scene.asked == 2, "it is quiet again"
+    await store.close()
+
+
+async def test_what_is_too_much_for_another_is_too_much_here(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    scene = Scene(store)
+    await scene.begin()
+    with scene.hub.subscribe():
+        assert await scene.follower.work() > LOOK_S
+        scene.follower.asked(False)
+        assert await scene.follower.work() <= LOOK_S
+        assert scene.sated == 0, "that has been said"
+    await store.close()
+
+
+async def test_without_hints_it_looks_closely_while_there_is_something_to_see(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    scene = Scene(store)
+    scene.is_live = False
+    await scene.begin()
+    with scene.hub.subscribe(ID):
+        await scene.follower.work()
+        quiet_s = await scene.follower.work()
+        await scene.write()
+        assert await scene.follower.work() < quiet_s / 10
+        assert scene.asked == 0
+    await store.close()
+
+
+async def test_news_that_could_not_be_read_are_looked_for_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    scene = Scene(store)
+    await scene.begin()
+    with scene.hub.subscribe(ID) as subscription:
+        await scene.follower.work()
+        subscription.caught_up()
+        outcome = await scene.write()
+        assert outcome.feed is not None
+        scene.follower.note(dict([outcome.feed]))
+        working = asyncio.create_task(scene.follower.work())
+        await asyncio.sleep(0)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        scene.follower.note({outcome.feed[0] + 1: 1})
+        await scene.follower.work()
+        assert [chunk.last_seq for chunk in subscription.take()] == [outcome.chunks[0].last_seq]
     await store.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import pytest
 
 from perdure.engine.lease import EXIT_CODE, Lease
 from perdure.errors import StoreUnavailable
@@ -45,6 +48,8 @@ class Owned:
         self.lost = asyncio.Event()
         self.exits: list[int] = []
         self.exited = threading.Event()
+        self.moments: list[float] = []
+        """Until when whatever has an effect may live, as it was told."""
 
     async def lose(self) -> bool:
         self.lost.set()
@@ -56,7 +61,8 @@ class Owned:
 
     def lease(self, answers: Answers, *, now: Callable[[], float] = time.monotonic) -> Lease:
         lease = Lease(
-            answers, length_s=LENGTH_S, holds=lambda: self.holds, lost=self.lose, end=self.end, now=now
+            answers, length_s=LENGTH_S, holds=lambda: self.holds, lost=self.lose, end=self.end, now=now,
+            let_run_until=self.moments.append,
         )  # fmt: skip
         lease.begin("me", sent_at=now())
         return lease
@@ -85,6 +91,25 @@ async def test_who_was_declared_dead_lets_go_at_once() -> None:
     assert not lease.allows()
     await lease.stop()
     assert answers.beats == 1
+    assert owned.exits == []
+
+
+async def test_who_says_goodbye_is_not_alarmed_by_its_own_end() -> None:
+    asked, goodbye = threading.Event(), threading.Event()
+
+    def hear_it() -> bool:
+        asked.set()
+        assert goodbye.wait(PATIENCE_S)
+        return False
+
+    owned = Owned()
+    lease = owned.lease(Answers(hear_it))
+    assert await asyncio.to_thread(asked.wait, PATIENCE_S)
+    lease.retire()
+    assert not lease.allows()
+    goodbye.set()
+    await lease.stop()
+    assert not owned.lost.is_set()
     assert owned.exits == []
 
 
@@ -149,6 +174,34 @@ async def test_a_process_that_stood_still_for_longer_than_its_lease_ends_itself(
     assert await asyncio.to_thread(owned.exited.wait, PATIENCE_S)
     assert not owned.lost.is_set()
     await lease.stop()
+
+
+async def test_an_answer_that_comes_when_all_was_killed_renews_nothing() -> None:
+    moment = [100.0]
+
+    def stand_still() -> bool:
+        moment[0] = max(moment[0], 100.0 + LENGTH_S * 0.95)
+        return True
+
+    owned = Owned()
+    lease = owned.lease(Answers(stand_still), now=lambda: moment[0])
+    async with asyncio.timeout(PATIENCE_S):
+        await owned.lost.wait()
+    assert not lease.allows()
+    assert owned.moments == [pytest.approx(100.0 + LENGTH_S * 0.9)]
+    await lease.stop()
+    assert owned.exits == []
+
+
+async def test_each_heartbeat_gives_what_runs_more_time_until_nothing_is_owned() -> None:
+    answers, owned = Answers(lambda: True), Owned()
+    lease = owned.lease(answers)
+    assert await asyncio.to_thread(answers.third.wait, PATIENCE_S)
+    await lease.stop()
+    *moments, last = owned.moments
+    assert len(moments) >= 3
+    assert moments == sorted(moments)
+    assert last == math.inf
 
 
 async def test_who_owns_nothing_lives_on_whatever_happened() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.base.clock import MINUTE
+from perdure.base.clock import MINUTE, to_rfc3339
 from perdure.errors import ConcurrencyLimitReached, InvalidRequest
 from perdure.model.states import ExecutionStatus
 from tests.engine.opened import WORKSPACE, Opener
@@ -75,6 +75,10 @@ async def test_a_rate_spreads_starts_over_time(open_bench: Opener) -> None:
     ids = [await bench.start("slowly") for _ in range(5)]
     record = await bench.record(ids[-1])
     assert (record.status, record.reason) == (ExecutionStatus.PENDING, "rate_limit")
+    why = await bench.engine.why(WORKSPACE, ids[-1])
+    (cause,) = why["waiting_for"]
+    assert (cause["kind"], cause["until"]) == ("rate_limit", to_rfc3339(began + 3 * (MINUTE // 2)))
+    assert why["summary"] == f"Its flow's rate lets it start at {cause['until']}."
     starts = [(await bench.ended(id)).started_at or 0 for id in ids]
     assert [(at - began) // (MINUTE // 2) for at in starts] == [0, 0, 1, 2, 3]
 

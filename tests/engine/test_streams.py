@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from perdure.base.clock import SystemClock
+from perdure.engine import streams
 from perdure.engine.hub import BUFFERED_CHUNKS
 from perdure.engine.streams import execution_events
 from tests.engine.opened import WORKSPACE, Bench, Opener
@@ -55,6 +58,18 @@ async def test_reading_on_after_a_number_gives_what_comes_behind_it(open_bench: 
     record = await bench.run("wordy", {"n": [1, 2, 3]})
     assert await _read(bench, record.id, after=4) == list(range(5, record.last_seq + 1))
     assert await _read(bench, record.id, after=record.last_seq) == []
+
+
+async def test_what_was_tagged_after_the_end_is_read_wherever_a_page_ends(
+    open_bench: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = await open_bench()
+    await bench.put(WORDY)
+    before = await bench.run("wordy", {"n": [1, 2, 3]})
+    await bench.engine.tag_execution(WORKSPACE, before.id, put={"a": "b"}, remove=[], by="ada")
+    for page in (before.last_seq - 1, before.last_seq, before.last_seq + 1, before.last_seq + 2):
+        monkeypatch.setattr(streams, "PAGE_EVENTS", page)
+        assert await _read(bench, before.id) == list(range(1, before.last_seq + 2))
 
 
 async def test_log_lines_arrive_while_the_node_runs(open_bench: Opener, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tests.served import PATIENCE_S, Served, clean_environ, perdure, serving
 
 FLOWS = {
     "examples/licences": EXAMPLES / "licences" / "licences.yaml",
+    "examples/repair": EXAMPLES / "repair" / "repair.yaml",
+    "examples/refund": EXAMPLES / "refund" / "refund.yaml",
     "examples/retries": EXAMPLES / "retries" / "retries.yaml",
     "examples/shell-http": EXAMPLES / "shell_http" / "shell_http.yaml",
 }
@@ -104,3 +106,28 @@ def test_the_server_is_asked_from_the_foreground(tmp_path: Path, served: Served)
     output = run(tmp_path, "examples/shell-http", "-i", f"url={served.url}")
     assert isinstance(output, dict)
     assert output["health"] == "ok"
+
+
+def test_people_and_a_bank_bring_a_refund_to_its_end(client: Client) -> None:
+    execution = client.executions.start("examples/refund", input={"order": "A-1", "cents": 20_000})
+    execution.signal("settled", {"reference": "early"})
+    for node, answer in (("approve", None), ("how", {"account": "NL12"})):
+        for event in execution.events(types=["node.suspended"]):
+            if event.node == node:
+                break
+        if answer is None:
+            assert execution.approve().by == "anybody on this machine"
+        else:
+            assert execution.respond(answer=answer).answer == {"account": "NL12", "speed": "standard"}
+    output = execution.result(PATIENCE_S)
+    assert output == {"approved_by": "anybody on this machine", "transfer": "A-1 to NL12", "reference": "early"}
+
+
+def test_a_small_refund_needs_nobody_to_approve(client: Client) -> None:
+    execution = client.executions.start("examples/refund", input={"order": "A-2", "cents": 900})
+    execution.signal("settled", {"reference": "R"})
+    for event in execution.events(types=["node.suspended"]):
+        assert event.node == "how"
+        break
+    execution.respond(answer={"account": "NL12"})
+    assert execution.result(PATIENCE_S)["approved_by"] is None

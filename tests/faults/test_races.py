@@ -30,8 +30,9 @@ def cancel(api: Api, id: str) -> str:
     try:
         status: str = api.cancel(id)["status"]
     except Refused as refused:
-        lost = (refused.status, refused.problem["code"], api.execution(id)["status"])
-        return "too late" if lost == (409, "execution_ended", "completed") else str(lost)
+        found = api.execution(id)
+        lost = (refused.status, refused.problem["code"], found["status"])
+        return "too late" if lost == (409, "execution_ended", "completed") else f"{lost}: {found['error']}"
     return status
 
 

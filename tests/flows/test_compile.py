@@ -128,7 +128,7 @@ def node(body):
         ("foreach: [1], parallel: 1000000000", "out_of_range", "from 1 to 10000"),
         ("queue: gpu", "invalid_value", "transform: its value is known before it could leave"),
         ("foreach: [1], spread: true", "invalid_value", "spread belongs to a node that does work (python, shell"),
-        ("foreach: [1], on_item_error: nul", "invalid_value", "none of fail, null"),
+        ("foreach: [1], on_item_error: nul", "invalid_value", "none of fail, null;"),
         ("when: 3", "invalid_type", "must be string or boolean"),
         ("needs: b", "invalid_type", "must be array"),
     ],

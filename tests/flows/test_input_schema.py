@@ -110,6 +110,23 @@ def test_a_wrong_schema_is_told(schema, pointer, reason):
     assert reason in finding.detail
 
 
+def test_all_faults_of_a_schema_are_told_at_once():
+    parts = {
+        "a": {"type": "strin"},
+        "b": {"minimum": "x"},
+        "c": 5,
+        "d": {"type": ["string", "nul"]},
+        "e": {"pattern": "("},
+    }
+    found = {finding.pointer: finding.detail for finding in check_schema({"properties": parts})}
+    assert [*found] == [
+        "/properties/a/type", "/properties/b/minimum", "/properties/c", "/properties/d/type/1", "/properties/e/pattern",
+    ]  # fmt: skip
+    assert "did you mean 'string'?" in found["/properties/a/type"]
+    assert found["/properties/c"] == "5 is an integer; it must be boolean or object"
+    assert "linear time" in found["/properties/e/pattern"]
+
+
 def test_a_remote_reference_opens_no_connection():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)

@@ -25,7 +25,8 @@ nodes:
     env: {KEY: "${secrets.key}", PAIR: "${item}:${secrets.token}/${secrets.key}"}
     foreach: [1]
     spread: true
-    compensate: {http: "http://x/undo", queue: gpu, env: {KEY: "${secrets.key}"}}
+    requires: [b, a, b]
+    compensate: {http: "http://x/undo", queue: gpu, requires: [], env: {KEY: "${secrets.key}"}}
 """
 KNOWN = {"token": "t0ken", "key": "k3y"}
 
@@ -43,11 +44,12 @@ def work_of(rendered: Rendered, seal: Seal, **fields: Any) -> UnitWork:
     return msgspec.json.decode(msgspec.json.encode(work), type=UnitWork)
 
 
-def test_spread_and_queue_are_part_of_a_node() -> None:
+def test_spread_queue_and_requires_are_part_of_a_node() -> None:
     node = compiled(AWAY).flow.nodes["train"]
-    assert (node.spread, node.queue) == (True, None)
+    assert (node.spread, node.queue, node.requires) == (True, None, ("a", "b"))
     assert node.compensate is not None
-    assert node.compensate.queue == "gpu"
+    assert (node.compensate.queue, node.compensate.requires) == ("gpu", ())
+    assert compiled("id: a\nnodes:\n  n: {shell: a}").flow.nodes["n"].requires is None
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,9 @@ def test_spread_and_queue_are_part_of_a_node() -> None:
         ),
         ("{python: 'a:b', spread: 1, foreach: [1]}", "invalid_type", "/nodes/n/spread", "must be boolean"),
         ("{python: 'a:b', queue: GPU}", "invalid_identifier", "/nodes/n/queue", "'GPU' is no queue"),
+        ("{shell: a, requires: [GPU]}", "invalid_identifier", "/nodes/n/requires/0", "'GPU' is no worker's tag"),
+        ("{shell: a, requires: gpu}", "invalid_type", "/nodes/n/requires", "must be array"),
+        ("{transform: 1, requires: []}", "invalid_value", "/nodes/n/requires", "transform: its value"),
         ("{flow: b, foreach: [1], spread: true}", "invalid_value", "/nodes/n/spread", "flow: its child execution runs"),
         ("{flow: b, queue: gpu}", "invalid_value", "/nodes/n/queue", "flow: its child execution runs"),
         ("{fail: x, queue: gpu}", "invalid_value", "/nodes/n/queue", "fail: it ends where it begins"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perdure.model.event import TERMINAL_TYPES, Event, EventType
@@ -78,8 +79,16 @@ class Ledger:
         """Units that had not ended when the execution did."""
         self.inbox: dict[int, tuple[str, object]] = {}
         self._letters = 0
+        self.decided: dict[tuple[Key, int], str] = {}
+        """What was decided of the wait of a run's attempt, once and for all."""
+        self.paused = False
         self.forced = False
         """A forced cancellation is taken into account."""
+
+    def take_over(self, runs: Sequence[NodeRun]) -> None:
+        """What a replay begins with."""
+        self.rows = {run.key: run for run in runs}
+        self.told = {run.key: run.status for run in runs if run.status is not None}
 
     @property
     def ended(self) -> bool:
@@ -118,6 +127,12 @@ class Ledger:
         if batch.release:
             self.owned, self.wake_at = False, batch.wake_at
         self._check()
+
+    def decide(self, key: Key, number: int, outcome: str) -> None:
+        """Somebody answers the wait of that attempt, or nobody did in time: the first one counts."""
+        if key in self.waits and self.rows[key].attempt == number and (key, number) not in self.decided:
+            self.decided[key, number] = outcome
+            self.send("answered", (key, number, outcome))
 
     def end_child(self, child: bytes, status: str, failure: Failure | None = None) -> None:
         self.children[child] = status

@@ -70,7 +70,7 @@ def _run(scenario: Scenario, node: Node, ordinal: int) -> NodeStatus:
                 return COMPLETED
             case "orphan":
                 # Of a unit, that is told where it happened.
-                return FAILED if leaves(node, queue="default") else NodeStatus.ORPHANED
+                return FAILED if leaves(node, line="default") else NodeStatus.ORPHANED
             case "late" if last:
                 return NodeStatus.TIMED_OUT
             case "refused":

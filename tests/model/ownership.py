@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from perdure.model.decide import attempt, graph, stop, wait
+from perdure.model.answer import ASK
+from perdure.model.decide import attempt, graph, pause, stop, wait
+from perdure.model.decide.answer import Verdict
 from perdure.model.decide.effects import (
     CancelChild,
     Effect,
     EvaluateOutput,
+    Expire,
     LimitCleanup,
     Prepare,
     RunAttempt,
@@ -53,6 +56,8 @@ class Owner:
         self.cancelled_children: list[bytes] = []
         self.consumed: list[int] = []
         self.received: set[int] = set()
+        self.expiring: dict[Key, int] = {}
+        """Runs, and their attempts, of which the store is asked whether the wait is over."""
         self.held: list[Effect] = []
         self.committing: list[Effect] = []
         self.batch: Batch | None = None
@@ -73,7 +78,7 @@ class Owner:
 
     @property
     def waits_inside(self) -> bool:
-        return bool(self.held or self.committing or self.flights or self.starting)
+        return bool(self.held or self.committing or self.flights or self.starting or self.expiring)
 
     @property
     def marked(self) -> bool:
@@ -83,9 +88,11 @@ class Owner:
     def carry(self, effect: Effect) -> Sequence[Effect]:
         match effect:
             case Prepare():
-                return self.prepare(effect.node)
+                return () if pause.withholds(self.state, effect) else self.prepare(effect.node)
             case RunAttempt():
-                return self.launch(effect.run)
+                return () if pause.withholds(self.state, effect) else self.launch(effect.run)
+            case Expire():
+                self.expiring[effect.run.key] = effect.run.attempt
             case WakeAt():
                 assert effect.run.due_at is not None
                 self.timers[effect.run.key] = (effect.run.due_at, effect.run)
@@ -120,6 +127,8 @@ class Owner:
 
     def launch(self, run: NodeRun) -> Sequence[Effect]:
         state, now = self.state, self.world.now
+        if state.paused and pause.may_pause(state):
+            assert run.status is NodeStatus.RUNNING, f"{run} begins while it is paused"
         refused = attempt.begin(state, run, now)
         if refused is not None:
             return refused
@@ -130,7 +139,9 @@ class Owner:
             return attempt.failed(state, run, failure, now)
         if spec.type == "sleep":
             return wait.suspended(state, run, "timer", now, wake_at=now + NAP)
-        is_elsewhere = spec.type == "flow" or leaves(spec, queue=QUEUE)
+        if spec.type == ASK:
+            return wait.suspended(state, run, ASK, now, terms={"attempt": run.attempt})
+        is_elsewhere = spec.type == "flow" or leaves(spec, line=QUEUE)
         (self.starting if is_elsewhere else self.flights)[run.key] = run
         return ()
 
@@ -158,11 +169,21 @@ class Owner:
             found.append((f"start child {key}", lambda run=run: self.start_child(run)))  # type: ignore[misc]
             if key in self.stopped:
                 found.append((f"kill {key}", lambda run=run: self.kill(run)))  # type: ignore[misc]
+        for key, number in self.expiring.items():
+            ledger = self.world.ledger
+            if key in ledger.waits and ledger.rows[key].attempt == number:
+                found.append((f"expire {key}", lambda key=key: self.expire(key)))  # type: ignore[misc]
         due = self.due()
         if due is not None:
             found.append((f"timer {due[1]}", lambda: self.fire(*due)))
+        unread_pause = False
         for number, (kind, data) in self.world.ledger.inbox.items():
             if number not in self.received:
+                if kind in ("paused", "unpaused"):
+                    # Of these the order says all; others may come as they like.
+                    if unread_pause:
+                        continue
+                    unread_pause = True
                 found.append((f"receive {kind}", lambda n=number, k=kind, d=data: self.receive(n, k, d)))  # type: ignore[misc]
         return found
 
@@ -209,7 +230,7 @@ class Owner:
         found: list[tuple[int, str, NodeRun | None]] = [
             (at, str(key), run)
             for key, (at, run) in self.timers.items()
-            if run.wait != "child" or not scenario.stable or scenario.outcome(run) == "late"
+            if run.wait not in ("child", ASK) or not scenario.stable or scenario.outcome(run) == "late"
         ]
         if self.deadline_at is not None:
             found.append((self.deadline_at, "deadline", None))
@@ -229,6 +250,23 @@ class Owner:
             self.cleanup_at = None
             self.feed(stop.cleanup_ended(self.state, now))
 
+    def expire(self, key: Key) -> None:
+        self.world.ledger.decide(key, self.expiring.pop(key), "expired")
+        self.feed(())
+
+    def answered(self, key: Key, number: int, outcome: str) -> None:
+        state, now = self.state, self.world.now
+        run = state.nodes[key[0]].runs.get(key[1])
+        if run is None:
+            self.feed(())
+            return
+        verdict = Verdict(failure=Failure(code="node_failed", message="no", retryable=outcome != "fatal"))
+        if outcome == "ok":
+            verdict = Verdict(output=self.world.value(state, run))
+        elif outcome == "expired":
+            verdict = Verdict(failure=Failure(code="timeout", message="nobody came"), expired=True)
+        self.feed(wait.decided(state, run, verdict, now, attempt=number, jitter=0.5))
+
     def receive(self, number: int, kind: str, data: object) -> None:
         self.received.add(number)
         self.consumed.append(number)
@@ -236,7 +274,15 @@ class Owner:
         if kind == "cancel":
             self.feed(stop.cancelled(state, now, reason="asked", force=bool(data)))
             return
+        if kind in ("paused", "unpaused"):
+            if kind == "paused":
+                pause.paused(state)
+            self.feed(pause.resumed(state) if kind == "unpaused" else ())
+            return
         assert isinstance(data, tuple)
+        if kind == "answered":
+            self.answered(*data)
+            return
         child, status, failure = data
         run = next((run for run in state.waiting.values() if run.child == child), None)
         if run is None:

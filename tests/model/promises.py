@@ -73,6 +73,7 @@ class Watcher:
             for other in node.runs.values()
             if other.status is NodeStatus.COMPLETED
             and other.attempt > 0
+            and other.reused_from is None
             and (other.node, other.ordinal, COMPENSATE) not in self._ledger.rows
         ]
         assert undone.finished_at is not None

@@ -77,7 +77,7 @@ def _random_node(rng: Random, node_id: str, needs: tuple[str, ...], *, stable: b
     if rng.random() < 0.4:
         undo = Node(
             node_id,
-            type_ := _random_type(rng),
+            type_ := _random_type(rng, asks=False),
             {},
             queue=_random_queue(rng, type_),
             **_random_handling(rng, stable=stable),
@@ -102,8 +102,9 @@ def _random_node(rng: Random, node_id: str, needs: tuple[str, ...], *, stable: b
     )
 
 
-def _random_type(rng: Random) -> str:
-    return rng.choice(["work", "work", "work", "sleep", "flow"])
+def _random_type(rng: Random, *, asks: bool = True) -> str:
+    """An `ask` waits for somebody from outside, which what undoes must not."""
+    return rng.choice(["work", "work", "work", "sleep", "flow"] + ["ask"] * asks)
 
 
 def _random_queue(rng: Random, type_: str) -> str | None:

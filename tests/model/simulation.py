@@ -6,8 +6,10 @@ trouble, until the end.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from random import Random
 
+from perdure.model.answer import ASK
 from perdure.model.decide import lifecycle
 from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.states import ExecutionStatus
@@ -20,15 +22,22 @@ from tests.model.scenario import Scenario
 class World:
     """One execution, its ledger, and the owner that drives it, if there is one now."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, taken: Sequence[NodeRun] = (), whole: Collection[str] = ()) -> None:
+        """With `taken` it is a replay that begins with these runs; `whole` names each foreach of which they are all."""
         self.scenario = scenario
+        self.whole = whole
         self.now = 1
         self.ledger = Ledger()
         self.watcher = Watcher(self.ledger, scenario)
         self.trail: list[str] = []
         self.ended_state: ExecutionState | None = None
         self.owner: Owner | None = Owner(self)
-        self.owner.feed(lifecycle.begun(self.owner.state, self.now))
+        if taken:
+            self.ledger.take_over(taken)
+            runs = self.ledger.load()
+            self.owner.feed(lifecycle.resumed(self.owner.state, runs, self.now, whole=whole))
+        else:
+            self.owner.feed(lifecycle.begun(self.owner.state, self.now))
 
     @property
     def ended(self) -> bool:
@@ -43,6 +52,14 @@ class World:
             elif status == "cancelling":
                 found.append((f"end {child!r}", lambda child=child: self.end_child(child)))  # type: ignore[misc]
                 found.append((f"stop {child!r}", lambda child=child: self.ledger.end_child(child, "cancelled")))  # type: ignore[misc]
+        if self.ledger.paused:
+            found.append(("unpause", lambda: self.pause(False)))
+        for key, (kind, _) in self.ledger.waits.items():
+            row = self.ledger.rows[key]
+            outcome = self.scenario.outcome(row)
+            if kind == ASK and outcome != "late" and (key, row.attempt) not in self.ledger.decided:
+                answer = (key, row.attempt, outcome)
+                found.append((f"answer {key}", lambda answer=answer: self.ledger.decide(*answer)))  # type: ignore[misc]
         if self.owner is None and not self.ended:
             due = [at for at in (self.ledger.wake_at, self.scenario.deadline_at) if at is not None]
             if self.ledger.inbox or self.ledger.status is not ExecutionStatus.SUSPENDED:
@@ -91,15 +108,22 @@ class World:
         self.trail.append(f"cancel {force}")
         self.ledger.send("cancel", force)
 
+    def pause(self, on: bool = True) -> None:
+        """Somebody pauses it, or resumes it: the row says so at once, the owner hears of it."""
+        self.ledger.paused = on
+        if self.owner is not None or not on:
+            self.ledger.send("paused" if on else "unpaused", None)
+
     def claim(self, at: int = 0) -> None:
         self.now = max(self.now, at)
         if self.ledger.status is not ExecutionStatus.CANCELLING:
             self.ledger.status = ExecutionStatus.RUNNING
         self.ledger.owned, self.ledger.wake_at = True, None
         owner = self.owner = Owner(self)
+        owner.state.paused = self.ledger.paused
         self.watcher.claimed()
         runs, deadline_at = self.ledger.load(), self.scenario.deadline_at
-        owner.feed(lifecycle.resumed(owner.state, runs, self.now, deadline_at=deadline_at))
+        owner.feed(lifecycle.resumed(owner.state, runs, self.now, deadline_at=deadline_at, whole=self.whole))
 
     # What attempts come to
 

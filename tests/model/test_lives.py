@@ -21,11 +21,15 @@ chance = st.randoms(use_true_random=False)
 """A life whose every turn hypothesis draws, and can make simpler."""
 
 
-def live(rng: Random, scenario: Scenario, *, crashes: int = 0, cancels: int = 0) -> World:
-    """From the start to the end, with as many crashes and cancellations on the way at most."""
+def live(rng: Random, scenario: Scenario, *, crashes: int = 0, cancels: int = 0, pauses: int = 0) -> World:
+    """From the start to the end, with as many crashes, cancellations and pauses on the way at most."""
     world = World(scenario)
-    while not world.ended and (crashes or cancels):
+    while not world.ended and (crashes or cancels or pauses):
         fate = rng.randrange(16)
+        if pauses and not world.ledger.paused and rng.random() < 0.15:
+            pauses -= 1
+            world.pause()
+            continue
         if fate == 0 and crashes and world.owner is not None:
             crashes -= 1
             world.crash(committed=rng.random() < 0.5)
@@ -42,7 +46,8 @@ def live(rng: Random, scenario: Scenario, *, crashes: int = 0, cancels: int = 0)
 
 def check_life(rng: Random) -> None:
     scenario = random_scenario(rng)
-    world = live(rng, scenario, crashes=rng.randint(0, 5), cancels=rng.randint(0, 2))
+    pauses = rng.choice([0, 0, 1, 3])
+    world = live(rng, scenario, crashes=rng.randint(0, 5), cancels=rng.randint(0, 2), pauses=pauses)
     check_end(world.ledger, scenario, forced=world.ledger.forced)
 
 
@@ -68,6 +73,13 @@ def test_an_undisturbed_execution_comes_to_what_the_rules_say(rng: Random) -> No
 @given(lives)
 def test_crashes_change_nothing_of_what_it_comes_to(rng: Random) -> None:
     comes_to_what_is_expected(live(rng, random_scenario(rng, stable=True), crashes=rng.randint(1, 8)))
+
+
+@settings(max_examples=500)
+@given(lives)
+def test_pauses_change_nothing_of_what_it_comes_to(rng: Random) -> None:
+    scenario = random_scenario(rng, stable=True)
+    comes_to_what_is_expected(live(rng, scenario, crashes=rng.randint(0, 3), pauses=rng.randint(1, 6)))
 
 
 def comes_to_what_is_expected(world: World) -> None:

@@ -8,7 +8,7 @@ from perdure.model.decide import wait
 from perdure.model.definition import MAX_SPREAD, Flow, Node, OnItemError, Retry, RunIf
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.model.unit import leaves, unit_flow
+from perdure.model.unit import leaves, unit_flow, unit_line
 from tests.model.drive import Drive, node, undo
 
 SECOND = 1_000_000
@@ -28,17 +28,39 @@ def spread(count: int, **fields: object) -> Drive:
 
 
 @pytest.mark.parametrize(
-    ("fields", "queue", "expected"),
+    ("fields", "line", "expected"),
     [
         ({}, "default", False),
         ({"queue": "gpu"}, "default", True),
         ({"queue": "gpu"}, "gpu", False),
         ({"spread": True, "foreach": "x"}, "default", True),
         ({"spread": True, "foreach": "x", "queue": "gpu"}, "gpu", True),
+        ({"queue": "gpu"}, "gpu+fast", False),
+        ({"requires": ("fast",)}, "default", True),
+        ({"requires": ("fast",)}, "default+fast", False),
+        ({"requires": ("fast", "big")}, "default+fast", True),
+        ({"requires": ()}, "default", False),
+        ({"requires": ()}, "default+fast", True),
     ],
 )
-def test_a_node_leaves_where_it_is_spread_or_its_queue_is_another(fields: dict, queue: str, expected: bool) -> None:
-    assert leaves(node("a", **fields), queue=queue) is expected
+def test_a_node_leaves_where_it_is_spread_or_other_workers_are_to_run_it(
+    fields: dict, line: str, expected: bool
+) -> None:
+    assert leaves(node("a", **fields), line=line) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, "cpu+fast"),
+        ({"queue": "gpu"}, "gpu+fast"),
+        ({"requires": ("linux", "big")}, "cpu+big+linux"),
+        ({"requires": ()}, "cpu"),
+        ({"queue": "gpu", "requires": ("big",)}, "gpu+big"),
+    ],
+)
+def test_a_unit_waits_where_its_node_says_and_else_where_its_execution_does(fields: dict, line: str) -> None:
+    assert unit_line(node("a", **fields), line="cpu+fast") == line
 
 
 def test_a_unit_runs_its_node_alone_and_nothing_of_what_its_execution_decides() -> None:

@@ -13,7 +13,7 @@ from perdure.nodes.flow import FlowCall, parse_flow_config
 from perdure.nodes.interface import NodeFailed, NodeType
 from perdure.nodes.registry import load_node_types
 from perdure.nodes.runtime import NodeRuntime, RuntimeSettings
-from perdure.nodes.sleep import sleep_until
+from perdure.nodes.sleep import SleepNode, sleep_until
 from perdure.nodes.transform import TransformNode
 from tests.nodes.conftest import make_call
 
@@ -34,7 +34,9 @@ def test_the_built_in_types() -> None:
     assert {name for name, node_type in TYPES.items() if not node_type.control} >= {
         "fail", "http", "python", "shell", "transform",
     }  # fmt: skip
-    assert {name for name, node_type in TYPES.items() if node_type.control} == {"flow", "sleep"}
+    assert {name for name, node_type in TYPES.items() if node_type.control} == {
+        "approval", "ask", "flow", "signal", "sleep",
+    }  # fmt: skip
 
 
 async def test_control_types_are_not_run() -> None:
@@ -112,3 +114,17 @@ def test_flow_calls(config: Any, with_: Any, call: FlowCall) -> None:
 def test_what_calls_no_flow_is_refused(config: Any) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_flow_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("-1s", ["'-1s' is no duration"]), ("soon", ["'soon' is no duration"]), ("100000d", ["is out of range: from 0 to 3650d"]),
+        ({"until": "yesterday"}, ["'yesterday' is no time with an offset"]), ("${input.pause}", []), ("5s", []), (2.5, []),
+        ({"until": "${input.until}"}, []), ({"until": "2026-12-24T18:00:00+01:00"}, []),
+    ],
+)  # fmt: skip
+def test_a_time_to_sleep_that_is_none_is_warned_of_where_it_is_written(config: Any, told: list[str]) -> None:
+    details = [problem.detail for problem in SleepNode().warn(config)]
+    assert len(details) == len(told)
+    assert all(part in detail for part, detail in zip(told, details, strict=True))

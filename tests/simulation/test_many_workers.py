@@ -10,6 +10,7 @@ from scripts.references.regions import part
 from scripts.scale import scenarios
 from scripts.scale.cluster import Cluster
 from scripts.scale.database import Costs
+from scripts.scale.hints import COMMITS, traffic
 from scripts.scale.rhythm import Rhythm
 from scripts.scale.tables import OUTAGES_S, PARTS, SIMULATED
 
@@ -49,6 +50,26 @@ def test_what_the_dead_owned_goes_on_within_seconds_of_the_lease(dead: float) ->
     seen = scenarios.deaths(dead)
     assert seen.all < LEASE_S + (3 if dead <= 0.5 else 15)
     assert seen.fenced == 0, "the living notice nothing"
+
+
+@pytest.mark.parametrize("followers", [0, 1, 4])
+def test_what_a_hundred_busy_workers_tell_does_not_grow_with_their_square(followers: int) -> None:
+    seen = traffic(workers=100, followers=followers)
+    if not followers:
+        assert seen.first.sent == seen.later.sent == 0
+        return
+    assert seen.first.sent < 100 * COMMITS / 100
+    assert seen.later.sent < 1
+    for told in seen:
+        assert told.half < 0.02
+        assert told.most < 0.05
+
+
+def test_few_busy_workers_tell_and_nobody_looks() -> None:
+    seen = traffic(workers=2, followers=1).later
+    assert 0 < seen.sent <= 2 * COMMITS
+    assert seen.looks < 1
+    assert seen.half < 0.01
 
 
 def test_ten_thousand_come_back_from_an_outage() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import uvloop
 
 T = TypeVar("T")
+_OURS = ("perdure.store.reads", "perdure.store.text_index")
 
 
 @cache
@@ -41,4 +42,4 @@ class Ported:
                 return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(found(*args, **keywords), loop()))
 
             return ported
-        return Ported(found) if type(found).__module__.startswith("perdure.store.reads") else found
+        return Ported(found) if type(found).__module__.startswith(_OURS) else found

@@ -22,14 +22,14 @@ from perdure.api.queries import parse_query
 from perdure.api.route import Route
 from perdure.api.router import Router
 from perdure.api.services import Services
-from perdure.auth.authority import ANYBODY, Principal
-from perdure.errors import PerdureError, PermissionDenied, WorkspaceNotFound
+from perdure.api.websocket import asks_for_upgrade
+from perdure.auth.authority import ANYBODY, UNKNOWN, Principal, workspace_of
+from perdure.errors import PerdureError
 
 GZIP_FROM = 1024
 """Bytes from which on a response is compressed for those who accept it."""
 GZIP_ASIDE = 256 * 1024
 """Bytes from which on that happens in a thread."""
-DEFAULT_WORKSPACE = "default"
 UNROUTED = "unrouted"
 """The route's name in metrics for what no route fits."""
 
@@ -85,7 +85,8 @@ class Api:
         principal = await self._admit(route, headers)
         if route.changes_state or route.streams:
             check_origin(headers)
-        workspace = _workspace(principal, headers)
+        named = headers.get(b"perdure-workspace")
+        workspace = workspace_of(principal, None if named is None else named.decode("latin-1"))
         raw_query = scope["query_string"].decode("latin-1")
         call: Call[Any, Any] = Call(
             services=services,
@@ -118,20 +119,13 @@ class Api:
         if route.role is None:
             return ANYBODY
         authorization = headers.get(b"authorization")
+        if authorization is None and route.upgrades and asks_for_upgrade(headers):
+            return ANYBODY if await self._services.authority.is_open() else UNKNOWN
         principal = await self._services.authority.identify(
             None if authorization is None else authorization.decode("latin-1")
         )
-        if not principal.role.covers(route.role):
-            raise PermissionDenied(f"this needs the role {route.role}; the token's role is {principal.role}")
+        principal.check_role(route.role)
         return principal
-
-
-def _workspace(principal: Principal, headers: Mapping[bytes, bytes]) -> str:
-    named = headers.get(b"perdure-workspace")
-    workspace = principal.workspace or DEFAULT_WORKSPACE if named is None else named.decode("latin-1")
-    if workspace != DEFAULT_WORKSPACE or principal.workspace not in {None, workspace}:
-        raise WorkspaceNotFound(f"there is no workspace {workspace[:100]!r} for this caller")
-    return workspace
 
 
 class _Exchange:

@@ -21,6 +21,7 @@ from perdure.errors import (
     PayloadTooLarge,
     RequestTimeout,
     UnsupportedMediaType,
+    invalid_request,
 )
 from perdure.flows.json_text import check_json, parse_json
 
@@ -70,7 +71,7 @@ def decode_json(data: bytes, type: Any) -> Any:
         value = _decoder(type).decode(data)
     except msgspec.ValidationError as refusal:
         plain = parse_json(data, max_bytes=BODY_LIMIT)
-        raise InvalidRequest("the request is not valid", problems=findings(type, plain, refusal)) from None
+        raise invalid_request(findings(type, plain, refusal)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parse_json(data, max_bytes=BODY_LIMIT)
         raise

@@ -42,8 +42,19 @@ def decode_cursor(text: str, kind: str, workspace: str, type: type[T]) -> T:
             raise ValueError
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         found_kind, found_workspace, place = msgspec.json.decode(data, type=tuple[str, str, type])  # type: ignore[valid-type]
+        if not _is_storable(place):
+            raise ValueError
     except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
         raise InvalidCursor(f"{text[:60]!r} is no cursor of this server; take one from `next`") from None
     if (found_kind, found_workspace) != (kind, workspace):
         raise InvalidCursor("the cursor belongs to another list, order or workspace")
     return place
+
+
+def _is_storable(place: Any) -> bool:
+    """Whether a database takes it as a parameter: we make no cursor with NUL or a number beyond 64 bits."""
+    if isinstance(place, list | tuple):
+        return all(map(_is_storable, place))
+    if isinstance(place, int):
+        return -(2**63) <= place < 2**63
+    return not isinstance(place, str) or "\0" not in place

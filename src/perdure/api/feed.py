@@ -16,7 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from perdure.api.cursors import decode_cursor, encode_cursor
-from perdure.api.frames import Chosen, event_frame
+from perdure.api.frames import Chosen, event_frame, reset_frame
 from perdure.engine.hub import Hub
 from perdure.engine.streams import NumberedEvent, numbered
 from perdure.errors import StoreError
@@ -24,13 +24,17 @@ from perdure.model.event import EventChunk
 from perdure.store.interface import Store
 
 CURSOR_KIND = "feed"
+FROM_START = "start"
+"""Instead of a cursor: everything that the feed still has."""
 PAGE_COMMITS = 16
 STEP_BYTES = 256 * 1024
 """Of frames that are handed on at once: what a reader that stopped holds in memory."""
 KEPT_COMMITS = 1_024
 KEPT_BYTES = 8 * 1024 * 1024
 RETRY_S = 1.0
-RESET = b'event: reset\ndata: {"reason":"events behind this cursor are no longer kept"}\n\n'
+DROPPED = "events behind this cursor are no longer kept"
+AHEAD = "the cursor is ahead of what this store holds: it was restored from a backup, or is another one"
+FOREIGN = "the cursor is none of this feed"
 
 Position = dict[int, int]
 StoredCommit = tuple[int, int, list[EventChunk]]
@@ -58,6 +62,13 @@ def cursor_of(place: Place, workspace: str) -> str:
     return encode_cursor(CURSOR_KIND, workspace, [pairs, place.writer, place.n, place.read])
 
 
+class Beginning(NamedTuple):
+    """`place` None is the oldest commit that is kept; `reset` says why it is not the place that was asked for."""
+
+    place: Place | None
+    reset: str | None = None
+
+
 class _Commit(NamedTuple):
     writer: int
     n: int
@@ -73,15 +84,29 @@ class Feed:
         self._hub = hub
         self._tails: dict[str, _Tail] = {}
 
-    async def end(self) -> Place:
-        """Where the feed ends now."""
-        return Place(await self._store.events.feed_end())
+    async def begin(self, cursor: str | None, workspace: str) -> Beginning:
+        """Where a reader begins: behind a cursor, at `start`, or now without either. Raises InvalidCursor.
+
+        A cursor ahead of the feed would wait in silence until the feed has passed it: it begins now, and is told so.
+        """
+        if cursor == FROM_START:
+            return Beginning(None)
+        end = await self._store.events.feed_end()
+        if cursor is None:
+            return Beginning(Place(end))
+        place = place_of(cursor, workspace)
+        reached = {**place.position, **({place.writer: place.n} if place.read else {})}
+        if any(n > end.get(writer, n) for writer, n in reached.items()):
+            return Beginning(Place(end), AHEAD)
+        return Beginning(place)
 
     async def follow(self, reader: Reader) -> AsyncGenerator[bytes]:
         """Frames for one reader from its place on, without gap or double, as they are committed; never ends."""
         tail = self._tails.get(reader.workspace)
         if tail is None:
             tail = self._tails[reader.workspace] = _Tail(self._store, self._hub, reader.workspace)
+        if reader.reset is not None:
+            yield reset_frame(reader.reset, reader.cursor())
         async with tail:
             while True:
                 floor = tail.floor
@@ -101,7 +126,7 @@ class Feed:
             frames = b""
             for commit in commits:
                 if reader.has_gap_before(commit):
-                    frames += RESET
+                    frames += reset_frame(DROPPED)
                 frames += reader.take(_encoded(reader.workspace, reader.position, commit))
             if frames:
                 yield frames
@@ -110,10 +135,10 @@ class Feed:
 class Reader:
     """One follower's place and filter."""
 
-    def __init__(self, *, workspace: str, place: Place | None, chosen: Chosen) -> None:
-        """`place` None is the oldest commit that is kept."""
-        self._from_start = place is None
-        place = place or Place({})
+    def __init__(self, *, workspace: str, beginning: Beginning, chosen: Chosen) -> None:
+        self._from_start = beginning.place is None
+        place = beginning.place or Place({})
+        self.reset = beginning.reset
         self.workspace = workspace
         self.position: Position = dict(place.position)
         self._partial = place
@@ -121,7 +146,11 @@ class Reader:
 
     def ping(self) -> bytes:
         """A comment, and the place so far as an id: a reader whose filter matches nothing resumes near the end too."""
-        return b": ping\nid: %b\n\n" % cursor_of(Place(self.position), self.workspace).encode()
+        return b": ping\nid: %b\n\n" % self.cursor().encode()
+
+    def cursor(self) -> str:
+        """Behind everything that was read."""
+        return cursor_of(Place(self.position), self.workspace)
 
     def advance(self, position: Position) -> None:
         for writer, n in position.items():

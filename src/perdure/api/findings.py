@@ -15,18 +15,34 @@ import msgspec
 
 from perdure.base.nearest import choices, nearest_or_all
 from perdure.errors import Problem
+from perdure.flows.excerpt import Excerpt
 
 LISTED = 100
 """Problems listed in one answer."""
+EXPLAINED_PARTS = 10_000
+"""Members of a request's body that are looked at for what is wrong: each of a batch's starts is among them."""
 _PLACE = re.compile(r" - at `(key in )?\$(.*?)`$")
+_SIZES = {
+    "minLength": ("too few characters", "at least"),
+    "maxLength": ("too many characters", "at most"),
+    "minItems": ("too few items", "at least"),
+    "maxItems": ("too many items", "at most"),
+    "minProperties": ("too few members", "at least"),
+    "maxProperties": ("too many members", "at most"),
+}
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 def findings(type: Any, value: Any, refusal: msgspec.ValidationError) -> tuple[Problem, ...]:
-    """What is wrong with a value that msgspec refused, with JSON pointers; at least the refusal itself."""
+    """What is wrong with a value that msgspec refused, with JSON pointers; at least the refusal itself.
+
+    Of a value with more than `EXPLAINED_PARTS` members, what is wrong with those nearest to its root.
+    """
     problems: list[Problem] = []
-    for error in _validator(type).iter_errors(value):
-        problems += _problems(type, error)
+    excerpt = Excerpt(value, schema_of(type), parts=EXPLAINED_PARTS)
+    for error in _validator(type).iter_errors(excerpt.value):
+        if excerpt.is_whole or excerpt.is_true(error.kind.name, error.instance_path):
+            problems += _problems(type, error)
         if len(problems) >= LISTED:
             break
     return tuple(problems[:LISTED]) or (_refusal(refusal),)
@@ -58,7 +74,7 @@ def _problems(type: Any, error: jsonschema_rs.ValidationError) -> list[Problem]:
                 f"there is no {_quoted(name)} here{nearest_or_all(name, known)}",
                 pointer([*path, name]),
             )
-            for name in kind.unexpected
+            for name in kind.unexpected[:LISTED]
         ]
     if kind.name == "required":
         name = kind.property
@@ -111,7 +127,14 @@ def _text(error: jsonschema_rs.ValidationError) -> str:
     if kind.name == "enum":
         shown = msgspec.json.encode(error.instance)[:100].decode(errors="replace")
         return f"{shown} is none of {choices(str(error.instance), [str(option) for option in kind.options])}"
-    return error.message if len(error.message) <= 500 else f"{error.message[:500]}…"
+    if kind.name in _SIZES:
+        fault, bound = _SIZES[kind.name]
+        return f"it has {fault}; there must be {bound} {kind.limit}"
+    if kind.name == "format" and kind.format == "date-time":
+        return f"{_quoted(str(error.instance))} is no time with an offset, such as 2026-11-22T13:45:00Z"
+    # What stands behind the end of our patterns is for msgspec, not for people.
+    text = error.message.replace(r"(?!\n)", "")
+    return text if len(text) <= 500 else f"{text[:500]}…"
 
 
 def _quoted(name: str) -> str:

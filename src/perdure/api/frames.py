@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from perdure.api.shapes import time_text
 from perdure.base.ids import id_text
 from perdure.engine.streams import NumberedEvent
-from perdure.wire.events import Event, LogLine
+from perdure.wire.events import Event, FeedReset, LogLine
 
 REMEMBERED = 4_096
 """Frames kept for the next reader of the same execution."""
@@ -59,6 +59,19 @@ def event_frame(item: NumberedEvent, cursor: str) -> bytes:
 
 def log_frame(item: NumberedEvent) -> bytes:
     return b"id: %d\nevent: log\ndata: %b\n\n" % (item.seq, _encode(log_line(item)))
+
+
+def reset_frame(reason: str, cursor: str | None = None) -> bytes:
+    """Events are missing before what follows; with `cursor` the reader goes on from there."""
+    place = b"" if cursor is None else b"id: %b\n" % cursor.encode()
+    return b"%bevent: reset\ndata: %b\n\n" % (place, _encode(FeedReset(reason=reason)))
+
+
+def bodies_of(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, data) of each frame that the functions above made, for those who wrap the data otherwise."""
+    for frame in frames.split(b"\n\n")[:-1]:
+        head, _, body = frame.partition(b"\ndata: ")
+        yield head.rpartition(b"event: ")[2], body
 
 
 class Frames:

@@ -10,8 +10,6 @@ import asyncio
 import logging
 import os
 import socket
-import struct
-from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
@@ -20,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from perdure.api.problems import raw_problem
+from perdure.api.websocket import WebSocket, drop_connection
 from perdure.errors import MalformedRequest, TooManyConnections
 
 KEEP_ALIVE_S = 75
@@ -60,7 +59,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._message_complete = False
-        extensions: dict[str, Any] = {"perdure.abort": self._drop}
+        extensions: dict[str, Any] = {"perdure.abort": self._drop, "perdure.upgrade": self._upgrade}
         self.scope["extensions"] = extensions
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_overdue)
@@ -97,14 +96,22 @@ class _Protocol(HttpToolsProtocol):
         self._drop()
 
     def _drop(self) -> None:
-        """Reset the connection: without a linger of 0 the kernel would keep what waits for a reader that stands still."""
-        if self.transport.is_closing():
-            return
-        connected: socket.socket | None = self.transport.get_extra_info("socket")
-        if connected is not None:
-            with suppress(OSError), socket.socket(fileno=os.dup(connected.fileno())) as same:
-                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        if not self.transport.is_closing():
+            drop_connection(self.transport)
+
+    def _upgrade(self) -> WebSocket:
+        """Hand the connection over to frames: of HTTP, no more is read from it, and nothing is written."""
+        self._stop_head_timer()
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self.cycle.disconnected = True
+        self.flow.resume_reading()
+        taken = WebSocket(self.transport, self.connections)
+        self.transport.set_protocol(taken)
+        return taken
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The route decides what an upgrade is worth."""
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -15,6 +15,7 @@ from perdure.errors import (
     PerdureError,
     RangeNotSatisfiable,
     Unauthenticated,
+    UpgradeRequired,
 )
 from perdure.wire.problem import ProblemDocument
 
@@ -89,6 +90,8 @@ def _headers(error: PerdureError) -> list[Header]:
         headers.append((b"www-authenticate", b'Bearer realm="perdure"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.details["allow"]).encode()))
+    if isinstance(error, UpgradeRequired):
+        headers += [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-version", b"13")]
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"content-range", b"bytes */%d" % error.details["size"]))
     return headers

@@ -12,7 +12,7 @@ import msgspec
 
 from perdure.api.findings import findings, schema_of
 from perdure.base.nearest import nearest_or_all
-from perdure.errors import InvalidRequest, Problem
+from perdure.errors import InvalidRequest, Problem, invalid_request
 
 FIELDS_LIMIT = 100
 """Parameters in one query string."""
@@ -41,7 +41,7 @@ def parse_query(type: type[T], text: str) -> T:
     else:
         if not problems:
             return parsed
-    raise InvalidRequest("the query is not valid", problems=tuple(problems))
+    raise invalid_request(problems, part="query")
 
 
 def _collect(text: str, fields: dict[str, _Field]) -> tuple[dict[str, Any], list[Problem]]:
@@ -55,6 +55,9 @@ def _collect(text: str, fields: dict[str, _Field]) -> tuple[dict[str, Any], list
     problems = []
     for name, value in pairs:
         field = fields.get(name)
+        if "\0" in value:
+            problems.append(Problem("invalid_value", f'"{name[:100]}" holds a NUL character', parameter=name[:100]))
+            continue
         if field is None:
             shown = name[:100]
             problem = Problem(

@@ -62,7 +62,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     `path` is whole, with `{parameter}` segments that `perdure.api.path` knows. `role` None is public.
     `errors` are those that the handler itself may raise; those of the machinery are added by
-    `all_errors`. `streams` marks routes that may answer with an event stream.
+    `all_errors`. `streams` marks routes that may answer with an event stream; `upgrades` those that
+    become a WebSocket, whose caller may also say who he is in its first message.
     """
 
     method: str
@@ -80,6 +81,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     request_headers: tuple[str, ...] = ()
     errors: tuple[type[PerdureError], ...] = ()
     streams: bool = False
+    upgrades: bool = False
 
     @property
     def name(self) -> str:

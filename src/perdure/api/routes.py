@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from perdure.api.resources import artifacts, executions, flows, history, node_runs, starts, system, tokens
+from perdure.api.resources import (
+    artifacts,
+    diffs,
+    executions,
+    exports,
+    fixtures,
+    flows,
+    history,
+    lists,
+    live,
+    node_runs,
+    replays,
+    starts,
+    system,
+    tokens,
+    waits,
+)
 from perdure.api.route import Route
 
 __all__ = ["HEALTH_ROUTES", "ROUTES"]
@@ -12,9 +28,16 @@ HEALTH_ROUTES = system.HEALTH_ROUTES
 
 ROUTES: tuple[Route, ...] = (
     *starts.ROUTES,
+    *lists.ROUTES,
+    *exports.ROUTES,
     *executions.ROUTES,
+    *replays.ROUTES,
+    *diffs.ROUTES,
+    *fixtures.ROUTES,
     *history.ROUTES,
+    *live.ROUTES,
     *node_runs.ROUTES,
+    *waits.ROUTES,
     *artifacts.ROUTES,
     *flows.ROUTES,
     *tokens.ROUTES,

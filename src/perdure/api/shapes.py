@@ -11,12 +11,17 @@ import msgspec
 
 from perdure.base.clock import SECOND
 from perdure.base.ids import id_text
+from perdure.engine.answers import wait_name
+from perdure.model.answer import ANSWERED, APPROVAL, ASK, PAUSE, Response, terms_of
+from perdure.model.decide.answer import missing
+from perdure.model.queue_line import queue_of, tags_of
 from perdure.store.records import (
     ArtifactRecord,
     ExecutionRecord,
     FlowRecord,
     FlowVersionRecord,
     NodeRunRecord,
+    ReplayFacts,
     TokenRecord,
     WaitRecord,
 )
@@ -24,8 +29,10 @@ from perdure.wire.artifacts import Artifact
 from perdure.wire.executions import Execution, ExecutionSummary, Trigger
 from perdure.wire.failure import Failure
 from perdure.wire.flows import Flow, FlowVersion
-from perdure.wire.nodes import NodeRun, UnitPlace, Wait
+from perdure.wire.nodes import NodeRun, UnitPlace
+from perdure.wire.replays import AskedReplay
 from perdure.wire.system import Token
+from perdure.wire.waits import Wait, WaitResponse
 
 _MILLISECOND = 1_000
 
@@ -77,7 +84,8 @@ def _summary_fields(record: ExecutionRecord, now: int) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "priority": record.priority,
-        "queue": record.queue,
+        "queue": queue_of(record.queue),
+        "requires": list(tags_of(record.queue)),
         "tags": record.tags,
         "trigger": Trigger(kind=record.trigger_kind, id=record.trigger_id, context=record.trigger_context),
         "parent": optional_id(record.parent),
@@ -102,7 +110,13 @@ def execution_summary(record: ExecutionRecord, now: int) -> ExecutionSummary:
 
 
 def execution(
-    record: ExecutionRecord, *, input: str | None, output: str | None, error: Mapping[str, Any] | None, now: int
+    record: ExecutionRecord,
+    *,
+    input: str | None,
+    output: str | None,
+    error: Mapping[str, Any] | None,
+    now: int,
+    replay: ReplayFacts | None = None,
 ) -> Execution:
     """`input` and `output` are JSON text."""
     return Execution(
@@ -110,7 +124,12 @@ def execution(
         input=raw_json(input),
         output=raw_json(output),
         error=None if error is None else msgspec.convert(error, Failure),
+        replay=None if replay is None else _asked_replay(replay),
     )
+
+
+def _asked_replay(facts: ReplayFacts) -> AskedReplay:
+    return AskedReplay(begin=facts.begin, reuse=facts.reuse, input_edited=facts.input_edited, edited=facts.edited)
 
 
 def node_run(
@@ -140,16 +159,39 @@ def node_run(
 
 
 def wait(record: WaitRecord) -> Wait:
+    terms = terms_of(record.data) if record.kind in ANSWERED else None
+    paused = (record.data or {}) if record.kind == PAUSE else {}
+    asks = record.kind in (APPROVAL, ASK)
     return Wait(
-        node=record.node,
+        id=wait_name(record) or PAUSE,
+        execution=id_text(record.execution_id),
+        flow=record.flow,
+        kind=record.kind,
+        node=record.node or None,
         ordinal=record.ordinal,
         label=record.label,
-        kind=record.kind,
+        attempt=None if terms is None else terms.attempt,
+        message=None if terms is None else terms.message,
+        approvers=list(terms.approvers) if terms is not None and asks else None,
+        quorum=terms.quorum if terms is not None and record.kind == APPROVAL else None,
+        missing=missing(terms) if terms is not None and record.kind == APPROVAL else None,
+        responses=[_response(one) for one in terms.responses] if terms is not None and asks else None,
+        form=None if terms is None else terms.form,
+        name=None if terms is None else terms.name,
+        answered=terms is not None and terms.decision is not None,
+        on_expiry=None if terms is None else terms.on_expiry,
         due_at=optional_time(record.due_at),
         child=optional_id(record.child),
-        data=record.data,
+        by=paused.get("by"),
+        reason=paused.get("reason"),
         created_at=time_text(record.created_at),
     )
+
+
+def _response(response: Response) -> WaitResponse:
+    return WaitResponse(
+        by=response.by, at=time_text(response.at), approved=response.approved, comment=response.comment
+    )  # fmt: skip
 
 
 def artifact(record: ArtifactRecord, *, base: str) -> Artifact:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -39,11 +40,29 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     stall: int = 30 * SECOND
 
 
-class _Ending(Enum):
-    GONE = "gone"
-    STALLED = "stalled"
-    REVOKED = b": the token is no longer good\n\n"
-    SHUTDOWN = b": the server is shutting down\n\n"
+class Ending(Enum):
+    """Why a stream ends before its source does; the value is what its reader is told, where it can be."""
+
+    GONE = "the reader has gone"
+    STALLED = "the reader has stopped"
+    REVOKED = "the token is no longer good"
+    SHUTDOWN = "the server is shutting down"
+
+
+class Watched(Protocol):
+    """What `Streams` looks after: an event stream or a WebSocket."""
+
+    token_id: bytes | None
+
+    def end(self, ending: Ending) -> None:
+        """Stop for this reason; the first one counts."""
+        ...
+
+    def tick(self, now: int, limits: StreamLimits) -> bool:
+        """Whether it wants a ping; a reader that stopped is cut."""
+        ...
+
+    async def ping(self) -> None: ...
 
 
 class Stream:
@@ -64,7 +83,7 @@ class Stream:
         self._ping = ping or _plain_ping
         self._send: Send = _unsent
         self._task: asyncio.Task[object] | None = None
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
         self._written_at = 0
         self._writing_since: int | None = None
         self.token_id = token_id
@@ -108,14 +127,16 @@ class Stream:
 
     async def _finish(self) -> None:
         ending = self._ending
-        if ending is _Ending.GONE:
+        if ending is Ending.GONE:
             return
         try:
-            if ending is _Ending.STALLED:
+            if ending is Ending.STALLED:
                 raise TimeoutError
             async with asyncio.timeout(TICK_S):
                 if ending is not None:
-                    await self._send({"type": "http.response.body", "body": ending.value, "more_body": True})
+                    await self._send(
+                        {"type": "http.response.body", "body": b": %b\n\n" % ending.value.encode(), "more_body": True}
+                    )
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             await self._cut()
@@ -141,20 +162,18 @@ class Stream:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                self.end(_Ending.GONE)
+                self.end(Ending.GONE)
                 return
 
-    def end(self, ending: _Ending) -> None:
-        """Stop the pump for this reason; the first one counts."""
+    def end(self, ending: Ending) -> None:
         if self._ending is None and self._task is not None and not self._task.done():
             self._ending = ending
             self._task.cancel()
 
     def tick(self, now: int, limits: StreamLimits) -> bool:
-        """Whether it wants a ping; a reader that stopped is cut."""
         if self._writing_since is not None:
             if now - self._writing_since > limits.stall:
-                self.end(_Ending.STALLED)
+                self.end(Ending.STALLED)
             return False
         return self._ending is None and now - self._written_at >= limits.ping
 
@@ -172,12 +191,12 @@ def _plain_ping() -> bytes:
 
 
 class Streams:
-    """All open event streams of the server; used on the loop only."""
+    """All open event streams and WebSockets of the server; used on the loop only."""
 
     def __init__(self, *, authority: Authority, clock: Clock, metrics: Metrics, limits: StreamLimits) -> None:
         self._authority = authority
         self._limits = limits
-        self._open: set[Stream] = set()
+        self._open: set[Watched] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._ticker: asyncio.Task[None] | None = None
@@ -196,7 +215,7 @@ class Streams:
             raise TooManyStreams(f"{len(self._open)} event streams are open; the server allows {self._limits.streams}")
 
     @contextmanager
-    def opened(self, stream: Stream) -> Iterator[None]:
+    def opened(self, stream: Watched) -> Iterator[None]:
         """Within it the stream counts as open and is looked after."""
         self._open.add(stream)
         self._empty.clear()
@@ -213,7 +232,7 @@ class Streams:
         """End every stream with a comment that says why."""
         self._closing = True
         for stream in list(self._open):
-            stream.end(_Ending.SHUTDOWN)
+            stream.end(Ending.SHUTDOWN)
         tasks = [*self._pings, *([self._ticker] if self._ticker is not None else [])]
         for task in tasks:
             task.cancel()
@@ -227,7 +246,7 @@ class Streams:
     def _token_gone(self, token_id: bytes | None) -> None:
         for stream in list(self._open):
             if stream.token_id == token_id:
-                stream.end(_Ending.REVOKED)
+                stream.end(Ending.REVOKED)
 
     async def _tick(self) -> None:
         while self._open:

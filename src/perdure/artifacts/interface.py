@@ -43,6 +43,10 @@ class ArtifactStorage(Protocol):
         """
         ...
 
+    async def tidy(self) -> int:
+        """Remove files from the folder on this machine that nobody needs there any more; returns how many those were."""
+        ...
+
     async def exists(self, sha256: bytes) -> bool: ...
 
     async def read(self, sha256: bytes) -> bytes:

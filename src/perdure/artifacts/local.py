@@ -40,6 +40,10 @@ class LocalStorage:
     async def keep(self, sha256: bytes) -> None:
         """Nothing is to be done: the folder is where contents are kept."""
 
+    async def tidy(self) -> int:
+        """What crashes left half-written."""
+        return await asyncio.to_thread(self.sweep)
+
     async def exists(self, sha256: bytes) -> bool:
         return await asyncio.to_thread(self.path_of(sha256).is_file)
 
@@ -78,6 +82,20 @@ class LocalStorage:
         """`put_file` for code without a loop."""
         with _open_regular(path) as file:
             return self._store(iter(lambda: file.read(_CHUNK), b""))
+
+    def contents(self) -> list[tuple[float, int, bytes]]:
+        """(time of the last put in seconds since 1970, bytes, sha-256) of all that lies here, the oldest first."""
+        found = []
+        for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
+            # Others may remove it just now.
+            with contextlib.suppress(OSError, ValueError):
+                seen = path.stat()
+                found.append((seen.st_mtime, seen.st_size, bytes.fromhex(path.name)))
+        return sorted(found)
+
+    def remove(self, sha256: bytes) -> None:
+        with _disk_trouble(self.root):
+            self.path_of(sha256).unlink(missing_ok=True)
 
     def sweep(self) -> int:
         """Remove what crashes left half-written a day ago; how many files that were."""

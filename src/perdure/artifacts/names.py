@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 
 MAX_NAME = 512
+MAX_MEDIA_TYPE = 255
 _KNOWN = {
     ".jsonl": "application/x-ndjson",
     ".md": "text/markdown",
@@ -26,6 +27,13 @@ def artifact_name(name: str) -> str:
     if any(part in {"", ".", ".."} for part in parts) or not name.isprintable() or "\\" in name:
         raise ValueError(f"{name!r} is no artifact name; write name.ext or folder/name.ext, without . and ..")
     return name
+
+
+def recordable_media_type(text: str) -> str:
+    """The media type that somebody chose. Raises ValueError for what no header can carry."""
+    if not 0 < len(text) <= MAX_MEDIA_TYPE or not text.isascii() or not text.isprintable():
+        raise ValueError(f"{text[:60]!r} is no media type; write 1 to {MAX_MEDIA_TYPE} printable ASCII characters")
+    return text
 
 
 def media_type(name: str) -> str:

@@ -22,6 +22,10 @@ CACHED_WHOLE_BYTES = 64 * 1024 * 1024
 """What is read whole and is not larger stays in the folder here."""
 
 
+CACHE_BYTES = 1024 * 1024 * 1024
+"""Of contents in the folder here, which are all in the table too."""
+
+
 class BlobTable(Protocol):
     """Contents in chunks of `CHUNK_BYTES`, numbered from 0. All methods raise `StoreError`."""
 
@@ -45,9 +49,11 @@ class SharedStorage:
 
     is_shared = True
 
-    def __init__(self, local: LocalStorage, table: BlobTable) -> None:
+    def __init__(self, local: LocalStorage, table: BlobTable, *, cache_bytes: int = CACHE_BYTES) -> None:
+        """`cache_bytes`: what `tidy` leaves in the folder at most."""
         self._local = local
         self._table = table
+        self._cache_bytes = cache_bytes
 
     async def put_bytes(self, data: bytes) -> Stored:
         stored = Stored(sha256=hashlib.sha256(data).digest(), size_bytes=len(data))
@@ -81,6 +87,22 @@ class SharedStorage:
             count += 1
         await self._table.finish(sha256, size_bytes=size, chunks=count)
 
+    async def tidy(self) -> int:
+        """Half-written files, and of cached contents the oldest while they are too many.
+
+        What is not in the table yet stays: a node has just left it here.
+        """
+        removed = await self._local.tidy()
+        contents = await asyncio.to_thread(self._local.contents)
+        left = sum(size for _, size, _ in contents)
+        for _, size, sha256 in contents:
+            if left <= self._cache_bytes:
+                break
+            if await self._table.find(sha256) is not None:
+                await asyncio.to_thread(self._local.remove, sha256)
+                left, removed = left - size, removed + 1
+        return removed
+
     async def exists(self, sha256: bytes) -> bool:
         return await self._table.find(sha256) is not None
 
@@ -98,7 +120,8 @@ class SharedStorage:
         return data
 
     async def open(self, sha256: bytes, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        if await self._local.exists(sha256):
+        # Once it is open it can be read to its end, whoever removes it meanwhile.
+        with contextlib.suppress(ArtifactNotFound):
             async for piece in self._local.open(sha256, start=start, end=end):
                 yield piece
             return

@@ -9,12 +9,13 @@ import msgspec
 from perdure.auth.roles import Role
 from perdure.auth.tokens import looks_like_token, same_hash, secret_hash
 from perdure.base.clock import SECOND, Clock
-from perdure.errors import Unauthenticated
+from perdure.errors import PermissionDenied, Unauthenticated, WorkspaceNotFound
 from perdure.store.interface import Tokens
 from perdure.store.records import TokenRecord
 
 TRUSTED_FOR = SECOND
 """How long a token that was read counts as good without reading it again, in microseconds."""
+DEFAULT_WORKSPACE = "default"
 REMEMBERED = 1_024
 """Tokens kept in memory."""
 
@@ -27,8 +28,27 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     workspace: str | None
 
+    def check_role(self, needed: Role) -> None:
+        """Raises PermissionDenied."""
+        if not self.role.covers(needed):
+            raise PermissionDenied(f"this needs the role {needed}; the token's role is {self.role}")
+
+
+def workspace_of(principal: Principal, named: str | None) -> str:
+    """The workspace that a caller works in: the one that he names, the token's own, or the default one.
+
+    Raises WorkspaceNotFound.
+    """
+    workspace = principal.workspace or DEFAULT_WORKSPACE if named is None else named
+    if workspace != DEFAULT_WORKSPACE or principal.workspace not in {None, workspace}:
+        raise WorkspaceNotFound(f"there is no workspace {workspace[:100]!r} for this caller")
+    return workspace
+
 
 ANYBODY = Principal(token_id=None, name="anybody on this machine", role=Role.ADMIN, workspace=None)
+
+UNKNOWN = Principal(token_id=b"", name="nobody yet", role=Role.VIEWER, workspace=None)
+"""A caller who is yet to say who he is; only what asks him for it may meet him."""
 
 
 class Authority:
@@ -93,7 +113,7 @@ class Authority:
 
     async def revoked_among(self, ids: Iterable[bytes | None]) -> list[bytes | None]:
         """Which of these principals' tokens are no longer good (None stands for open mode)."""
-        wanted = set(ids)
+        wanted = set(ids) - {UNKNOWN.token_id}
         if not wanted:
             return []
         gone: list[bytes | None] = []

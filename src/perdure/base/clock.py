@@ -14,6 +14,12 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time() -> float:
+    """Seconds on a clock that never goes back and counts the machine's sleep too, where the system has one."""
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class Alarm(Protocol):

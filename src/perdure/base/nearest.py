@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 
-LISTED = 30
+LISTED = 60
 """Words up to which all are listed."""
+LONGEST = 200
+"""Characters of a word that is still compared: it takes time, and nobody misspells a longer one."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1) if len(word) <= LONGEST else []
     return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
@@ -25,5 +27,5 @@ def choices(word: str, options: Collection[str]) -> str:
     """The values of which one must be chosen, as text: all of them where they are few, else the nearest."""
     if len(options) <= LISTED:
         return ", ".join(options) + nearest(word, options)
-    close = difflib.get_close_matches(word, options, n=3, cutoff=0.0)
+    close = difflib.get_close_matches(word[:LONGEST], options, n=3, cutoff=0.0)
     return f"{len(options)} values, of which the nearest are {', '.join(close)}"

@@ -16,6 +16,7 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     latency_in_process_ms: Budget = Budget(4, 2)
     latency_over_http_ms: Budget = Budget(8, 4)
     history_ms: Budget = Budget(10, 3)
+    search_ms: Budget = Budget(100, 30)
     event_latency_ms: Budget = Budget(20, 5)
     ready_s: Budget = Budget(1.5, 0.7)
     idle_memory_mb: Budget = Budget(120, 80)
@@ -31,5 +32,5 @@ POSTGRES = Budgets(
     chain_steps=Budget(4_000, 6_000),
     fan_out_s=Budget(0.5, 0.2),
     # A lease has to run out before others take over.
-    recovery_s=Budget(20, 16),
+    recovery_s=Budget(40, 31),
 )

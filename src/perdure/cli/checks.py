@@ -28,8 +28,8 @@ from perdure.flows.checking import check_document
 from perdure.flows.folder import flow_paths, looks_like_flow
 from perdure.nodes.interface import NodeType
 from perdure.nodes.isolation import linux
-from perdure.server import integrity_problems, refuse_unsafe_library, sqlite_version
 from perdure.settings import ServerSettings
+from perdure.stores import integrity_problems, refuse_unsafe_library, sqlite_version
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LEAST_PYTHON = (3, 11)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from perdure.cli.checks import FAIL, OK, WARN, Finding
 from perdure.errors import InvalidSettings, StoreError
-from perdure.server import Examination, examine_database
+from perdure.stores import Examination, examine_database
 
 SLOW_COMMIT_MS = 20.0
 FAR_CLOCK_MS = 1000.0
@@ -49,7 +49,12 @@ def _clock(found: Examination) -> Finding:
     ahead = found.clock_ahead_ms
     detail = f"the database's clock is {abs(ahead):.0f} ms {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) > FAR_CLOCK_MS:
-        return Finding("clock", WARN, detail, "set both by NTP: start times and timeouts are taken from this machine's")
+        return Finding(
+            "clock",
+            WARN,
+            detail,
+            "set both by NTP: times like `10m` are reckoned here, all others by the database's clock",
+        )
     return Finding("clock", OK, detail)
 
 

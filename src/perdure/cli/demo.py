@@ -23,8 +23,9 @@ from perdure.cli.output import Column, note, print_table, short_duration
 from perdure.client.client import AsyncClient
 from perdure.client.execution import AsyncExecutionHandle
 from perdure.client.profiles import DEFAULT_URL
+from perdure.log import configure_logging
 from perdure.model.states import ExecutionStatus
-from perdure.server import Server, configure_logging
+from perdure.server import Server
 from perdure.settings import ServerSettings
 from perdure.store.commands import CreateToken, RevokeToken
 from perdure.wire.artifacts import Artifact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from perdure.cli.exits import ERROR, FAILED, OK, REFUSED, STOPPED
@@ -45,7 +46,7 @@ def explain(error: Exception) -> Told:
     if isinstance(error, PermissionDenied):
         return Told(f"error: {error}", REFUSED)
     if isinstance(error, ProblemError):
-        return Told("\n".join([f"error: {error}", *map(_one_problem, error.errors)]), ERROR)
+        return Told(_with_problems(str(error), error.errors), ERROR)
     if isinstance(error, WaitTimedOut):
         hint = f"Wait on with `perdure execution wait {error.execution_id}`."
         return Told(f"error: {error}\n{hint}", STOPPED)
@@ -54,11 +55,17 @@ def explain(error: Exception) -> Told:
     if isinstance(error, StoreLocked):
         return Told(f"error: {error.message}\n{_beside(error)}", ERROR)
     if isinstance(error, PerdureError):
-        return Told("\n".join([f"error: {error.message}", *map(_one_problem, error.problems)]), ERROR)
+        return Told(_with_problems(error.message, error.problems), ERROR)
     if isinstance(error, ClientError | OSError):
         return Told(f"error: {error}", ERROR)
     kind = type(error).__name__
     return Told(f"error: {kind}: {error}\nThis should not happen; PERDURE_DEBUG=1 shows where it came from.", ERROR)
+
+
+def _with_problems(message: str, problems: Sequence[Problem]) -> str:
+    """A single problem that the message already tells is not told twice."""
+    shown = [] if len(problems) == 1 and message.endswith(problems[0].detail) else problems
+    return "\n".join([f"error: {message}", *map(_one_problem, shown)])
 
 
 def _beside(error: StoreLocked) -> str:

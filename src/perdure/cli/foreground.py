@@ -12,7 +12,7 @@ from perdure.base.ids import id_bytes, id_text
 from perdure.engine.engine import Engine
 from perdure.engine.requests import StartRequest
 from perdure.engine.streams import execution_events
-from perdure.errors import CallerError, ExecutionEnded, ExecutionNotFound, FlowManaged, InvalidRequest
+from perdure.errors import CallerError, ExecutionEnded, ExecutionNotFound, FlowManaged, InvalidRequest, PerdureError
 from perdure.flows.documents import parse_document
 from perdure.model.definition import Flow, qualified
 from perdure.model.states import TERMINAL, ExecutionStatus
@@ -104,7 +104,7 @@ async def begin(engine: Engine, *, document: bytes, media_type: str, input: Any,
         if known is not None:
             return Foreground(engine, flow=program.flow, version=version, execution_id=known.id, resumed=True)
     [started] = await engine.start_executions([request])
-    if isinstance(started, CallerError):
+    if isinstance(started, PerdureError):
         raise started
     return Foreground(engine, flow=program.flow, version=version, execution_id=started.id, resumed=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from perdure.base.clock import SECOND, from_rfc3339
+from perdure.base.clock import SECOND, SystemClock, from_rfc3339
 from perdure.model.event import EventType
 from perdure.wire.events import Event, LogLine
 
@@ -24,6 +24,11 @@ def run_name(node: str | None, ordinal: int | None, *, label: str | None = None,
     if label:
         return f"{node}[{label}]"
     return f"{node}[{ordinal}]" if ordinal or node in foreach else node
+
+
+def queue_name(queue: str, requires: Collection[str]) -> str:
+    """`default`; with the tags that its workers must have: `default (requires gpu, linux)`."""
+    return f"{queue} (requires {', '.join(requires)})" if requires else queue
 
 
 def event_line(event: Event, foreach: Collection[str] = ()) -> str:
@@ -69,7 +74,15 @@ def _because(data: dict[str, Any]) -> str:
     return "  " + " ".join(told) if told else ""
 
 
+def _moment(at: str) -> str:
+    """The time of day; of another day, the date with it."""
+    day, today = (
+        datetime.fromtimestamp(one / SECOND).astimezone().date() for one in (from_rfc3339(at), SystemClock().now())
+    )
+    return clock_time(at) if day == today else f"{day}T{clock_time(at)}"
+
+
 def _fact(key: str, value: Any) -> str:
     if key.endswith("_at"):
-        return f"{key.removesuffix('_at')}={clock_time(value)}"
+        return f"{key.removesuffix('_at')}={_moment(value)}"
     return f"{key}={value}"

@@ -25,6 +25,8 @@ from perdure.ending import end_soon
         "run": ("perdure.cli.run:run", "Run a flow file here and now, without a server."),
         "flow": ("perdure.cli.flow:flow", "Definitions: list, show, validate, apply, delete, graph."),
         "execution": ("perdure.cli.execution:execution", "Runs of flows: start, watch, look into, cancel."),
+        "events": ("perdure.cli.events:events", "What happens in executions, while it happens."),
+        "wait": ("perdure.cli.wait:wait", "The inbox: what waits for somebody to answer."),
         "token": ("perdure.cli.token:token", "Access: create, list, revoke tokens."),
         "store": ("perdure.cli.store:store", "Where executions are kept: bring it up to date, copy it."),
         "bench": ("perdure.cli.bench:bench", "Measure this machine against the budgets."),

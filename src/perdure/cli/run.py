@@ -27,13 +27,15 @@ from perdure.cli.inputs import parse_inputs, parse_tags
 from perdure.cli.live import LineView, open_view
 from perdure.cli.output import age, note, print_json
 from perdure.cli.progress import Progress
+from perdure.cli.rehearsing import rehearse
 from perdure.cli.serving import ENGINE, as_options, chosen_settings, settings_options
 from perdure.ending import ending_surely
 from perdure.engine.engine import Engine
 from perdure.errors import InvalidFlow, MalformedDocument, Problem
+from perdure.local import local_engine
+from perdure.log import configure_logging
 from perdure.model.states import ExecutionStatus
 from perdure.nodes.attempt_threads import AttemptThreads
-from perdure.server import configure_logging, local_engine
 from perdure.settings import ServerSettings
 from perdure.store.records import ExecutionRecord
 
@@ -41,21 +43,24 @@ LEFT_SHOWN = 5
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
               help="A value (JSON where it parses, else text), a value from a file, or the whole input as JSON.")  # fmt: skip
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
 @click.option("--resume", metavar="EXECUTION",
               help="Go on with this unfinished execution of FILE's flow, with the definition it was started with.")  # fmt: skip
 @click.option("--cancel", metavar="EXECUTION", help="Cancel this unfinished execution of FILE's flow, and clean up.")
+@click.option("--fixture", type=click.Path(path_type=Path, dir_okay=False), metavar="FIXTURE",
+              help="Run FILE, or else the fixture's own definition, from what FIXTURE recorded: nodes with side effects do not run.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print the output alone, and no events.")
 @settings_options(ENGINE)
 def run(
-    file: Path,
+    file: Path | None,
     inputs: tuple[str, ...],
     tags: tuple[str, ...],
     resume: str | None,
     cancel: str | None,
+    fixture: Path | None,
     quiet: bool,
     flags: Mapping[str, Any],
 ) -> None:
@@ -65,7 +70,17 @@ def run(
     newest unfinished execution of the same definition and input), and touches no other execution. Those that an edit
     of FILE left unfinished are told, with the commands that go on with them or cancel them. Python nodes find their
     modules beside FILE.
+
+    With --fixture nothing happens outside: it tells how what comes out differs from what was recorded, and ends with 1
+    if it does.
     """
+    if fixture is not None:
+        if inputs or tags or resume is not None or cancel is not None:
+            raise click.UsageError("--fixture brings its input and its results; give at most FILE with it")
+        rehearse(fixture, file)
+        return
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'.")
     named = resume if resume is not None else cancel
     if named is not None and ((resume is not None and cancel is not None) or inputs or tags):
         raise click.UsageError("--resume and --cancel name an execution that has its input and tags; give one of them")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from perdure import server
+from perdure import serving
 from perdure.cli.exits import Exit
 from perdure.cli.serving import SERVER, chosen_settings, settings_options
 
@@ -21,5 +21,5 @@ def serve(flags: Mapping[str, Any]) -> None:
     the variable before the file. SIGTERM and Ctrl-C drain: nothing new begins, running attempts may end, the rest is
     taken up again at the next start. A second one hurries.
     """
-    if code := server.serve(chosen_settings(flags)):
+    if code := serving.serve(chosen_settings(flags)):
         raise Exit(code)

@@ -11,8 +11,7 @@ import click
 
 from perdure.cli.output import print_json
 from perdure.cli.serving import HOME, chosen_settings, settings_options
-from perdure.settings import ServerSettings
-from perdure.store.copying.places import Place, parse_place
+from perdure.cli.store_places import store_place
 from perdure.store.migrating import Migrated, migrate_store
 
 
@@ -28,18 +27,12 @@ def migrate(dry_run: bool, output: str, flags: Mapping[str, Any]) -> None:
     start. Several at a time take turns; one that is killed leaves nothing half done. It also says which workers
     are alive, and whether they can go on.
     """
-    done = asyncio.run(migrate_store(_place(chosen_settings(flags)), dry_run=dry_run))
+    done = asyncio.run(migrate_store(store_place(chosen_settings(flags)), dry_run=dry_run))
     if output == "json":
         print_json(done)
         return
     for line in _lines(done):
         click.echo(line)
-
-
-def _place(settings: ServerSettings) -> Place:
-    """The PostgreSQL store that the settings name, or their SQLite file."""
-    url = settings.shared_store()
-    return settings.store_path() if url is None else parse_place(url)
 
 
 def _lines(done: Migrated) -> list[str]:

@@ -21,7 +21,7 @@ from perdure.cli.output import Column, age, format_option, note, print_list, pri
 from perdure.cli.session import open_session, server_options
 from perdure.client.local import running_owner
 from perdure.errors import TokenNotFound
-from perdure.server import local_store
+from perdure.local import local_store
 from perdure.settings import load_settings
 from perdure.store.commands import CreateToken, RevokeToken
 from perdure.store.interface import Store

@@ -98,5 +98,7 @@ class _Amounts(TextColumn):
 
 
 def _amount(phase: str, count: int) -> str:
-    """Rows, or bytes where the phase is one of contents."""
-    return size(count) if phase.endswith(_CONTENTS) else f"{count:,} rows"
+    """Rows, bytes where the phase is one of contents, or whatever else the phase is named for."""
+    if phase.endswith(_CONTENTS):
+        return size(count)
+    return f"{count:,} {phase.rpartition(' ')[2]}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from perdure import server
+from perdure import serving
 from perdure.cli.exits import Exit
 from perdure.cli.lazy import LazyGroup
 from perdure.cli.serving import WORKER, chosen_settings, settings_options
@@ -28,5 +28,5 @@ def worker(flags: Mapping[str, Any]) -> None:
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
-    if code := server.serve(chosen_settings(flags), is_worker=True):
+    if code := serving.serve(chosen_settings(flags), is_worker=True):
         raise Exit(code)

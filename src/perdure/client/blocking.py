@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
+
+from msgspec import UNSET
 
 from perdure.client.artifacts import AsyncArtifacts
 from perdure.client.execution import AsyncExecutionHandle
 from perdure.client.executions import AsyncExecutions
+from perdure.client.filters import Filters, TextFilters
 from perdure.client.flows import AsyncFlows
+from perdure.client.live import OnLiveReset
 from perdure.client.portal import Portal
 from perdure.client.streams import OnReconnect, OnReset
 from perdure.client.system import AsyncSystem
 from perdure.client.tokens import AsyncTokens
+from perdure.client.waits import AsyncWaits
 from perdure.wire.artifacts import Artifact
+from perdure.wire.diffs import ExecutionDiff
 from perdure.wire.events import Event, LogLine
 from perdure.wire.executions import (
     Execution,
@@ -23,9 +29,17 @@ from perdure.wire.executions import (
     Explanation,
     StartExecution,
 )
+from perdure.wire.fixtures import Fixture
 from perdure.wire.flows import Flow, FlowDetail, FlowVersion, FlowVersionDetail, Validation
+from perdure.wire.live import Subscribe
 from perdure.wire.nodes import ExecutionGraph, FlowGraph, NodeRun
+from perdure.wire.replays import ReplayPlan
 from perdure.wire.system import CreatedToken, Health, SystemInfo, Token, Worker
+from perdure.wire.waits import (
+    Answer,
+    Signalled,
+    Wait,
+)
 
 
 class ExecutionHandle:
@@ -102,8 +116,123 @@ class ExecutionHandle:
         )
 
     def cancel(self, *, reason: str | None = None, force: bool = False) -> Execution:
-        """Ask it to end; `force` gives running attempts no grace. Raises ExecutionEnded when it has ended already."""
+        """Ask it to end; `force` gives attempts no grace and cleans nothing up. Raises ExecutionEnded when it has ended already."""
         return self._portal.call(self._source.cancel(reason=reason, force=force))
+
+    def tag(self, set: Mapping[str, str] | None = None, *, remove: Sequence[str] = ()) -> Execution:
+        """Set and remove tags, whether it goes on or has ended. Raises ExecutionNotFound, BadRequest with too many."""
+        return self._portal.call(self._source.tag(set, remove=remove))
+
+    def delete(self) -> None:
+        """Remove it for good, with all that it started. Raises ExecutionNotEnded, ExecutionNotFound."""
+        self._portal.call(self._source.delete())
+
+    def waits(self) -> list[Wait]:
+        """What it waits for: approvals, questions, signals, timers, children, a pause."""
+        return self._portal.call(self._source.waits())
+
+    def respond(
+        self, *, approved: bool | None = None, answer: Any = UNSET, wait: str | None = None, comment: str | None = None
+    ) -> Answer:
+        """Answer what it waits for, exactly once: say `approved` of an approval, give the `answer` of a question.
+
+        Not tried again, as whoever comes second is refused.
+
+        Args:
+            wait: its id (`node`, `node[ordinal]`); may be left out where one alone is open.
+
+        Raises WaitAnswered when somebody was first, InvalidAnswer, WaitNotOpen, PermissionDenied, ….
+        """
+        return self._portal.call(self._source.respond(approved=approved, answer=answer, wait=wait, comment=comment))
+
+    def approve(self, *, wait: str | None = None, comment: str | None = None) -> Answer:
+        """Approve what it waits for; see `respond`."""
+        return self._portal.call(self._source.approve(wait=wait, comment=comment))
+
+    def reject(self, *, wait: str | None = None, comment: str | None = None) -> Answer:
+        """Reject what it waits for, or refuse to answer; see `respond`."""
+        return self._portal.call(self._source.reject(wait=wait, comment=comment))
+
+    def signal(self, name: str, payload: Any = None) -> Signalled:
+        """Send it a signal; one that nothing waits for yet is kept. Not tried again: each call is a signal of its own."""
+        return self._portal.call(self._source.signal(name, payload))
+
+    def pause(self, *, reason: str | None = None) -> Execution:
+        """Begin nothing new in it until `resume`; what runs goes on to its end, and its deadline still counts."""
+        return self._portal.call(self._source.pause(reason=reason))
+
+    def resume(self) -> Execution:
+        """Go on with what is paused."""
+        return self._portal.call(self._source.resume())
+
+    def replay(
+        self,
+        *,
+        begin: Sequence[str] | str | None = None,
+        input: Any = UNSET,
+        outputs: Mapping[str, Any] | None = None,
+        version: str | int = "same",
+        reuse: str = "independent",
+        idempotency_key: str | None = None,
+    ) -> ExecutionHandle:
+        """A new execution from what this one recorded; it is durable when this returns.
+
+        Args:
+            begin: the nodes to begin with, or `failed`; None is the start, or behind the nodes of `outputs`.
+            input: another input; the original's when left out.
+            outputs: results of nodes to go on with in the place of the recorded ones.
+            version: `same`, `latest` or a number.
+            reuse: `independent` takes over all that does not depend on what runs, `ancestors` only what `begin` needs.
+            idempotency_key: the same key and request within 24 h give the first replay again. Without one a fresh
+                key is sent, so that the call can be tried again without replaying twice.
+
+        Raises ExecutionNotEnded, InvalidInput, ….
+        """
+        return ExecutionHandle(
+            self._portal,
+            self._portal.call(
+                self._source.replay(
+                    begin=begin,
+                    input=input,
+                    outputs=outputs,
+                    version=version,
+                    reuse=reuse,
+                    idempotency_key=idempotency_key,
+                )
+            ),
+        )
+
+    def retry(self, *, version: str | int = "same", idempotency_key: str | None = None) -> ExecutionHandle:
+        """A replay from what failed, was cancelled or never ran. Raises ExecutionNotEnded, NothingToRetry."""
+        return ExecutionHandle(
+            self._portal, self._portal.call(self._source.retry(version=version, idempotency_key=idempotency_key))
+        )
+
+    def plan_replay(
+        self,
+        *,
+        begin: Sequence[str] | str | None = None,
+        input: Any = UNSET,
+        outputs: Mapping[str, Any] | None = None,
+        version: str | int = "same",
+        reuse: str = "independent",
+    ) -> ReplayPlan:
+        """What `replay` would take over and what it would run, node by node and why; nothing is written."""
+        return self._portal.call(
+            self._source.plan_replay(begin=begin, input=input, outputs=outputs, version=version, reuse=reuse)
+        )
+
+    def diff(self, other: str = "last_success") -> ExecutionDiff:
+        """How it differs from another one, an id or a number; or from the last success of its flow before it."""
+        return self._portal.call(self._source.diff(other))
+
+    def fixture(self) -> Fixture:
+        """It as a test fixture: definition, input, and every node's result. Raises ExecutionNotEnded."""
+        return self._portal.call(self._source.fixture())
+
+    def replays(self, *, limit: int | None = None) -> Iterator[ExecutionSummary]:
+        """Executions that were made from this one, newest first."""
+        return self._portal.iterate(self._source.replays(limit=limit))
 
     def nodes(self, *, node: str | None = None, limit: int | None = None) -> Iterator[NodeRun]:
         """Its node runs, or those of one node."""
@@ -187,47 +316,53 @@ class Executions:
         return ExecutionHandle(self._portal, self._portal.call(self._source.handle(id)))
 
     def list(
-        self,
-        *,
-        status: Sequence[str] = (),
-        flow: str | None = None,
-        namespace: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        trigger: str | None = None,
-        kind: str | None = None,
-        parent: str | None = None,
-        root: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        oldest_first: bool = False,
-        limit: int | None = None,
+        self, *, oldest_first: bool = False, limit: int | None = None, **filters: Unpack[TextFilters]
     ) -> Iterator[ExecutionSummary]:
-        """Executions that fit all conditions, newest first, fetched page by page while you iterate.
+        """Executions that fit all conditions (`perdure.client.filters`), newest first, fetched page by page while you iterate.
 
         Units, the parts of executions that run elsewhere, are among them where `kind` is unit or any.
         """
+        return self._portal.iterate(self._source.list(oldest_first=oldest_first, limit=limit, **filters))
+
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """How many executions fit all conditions, exactly."""
+        return self._portal.call(self._source.count(**filters))
+
+    def export(
+        self,
+        *,
+        format: str = "ndjson",
+        fields: Sequence[str] = (),
+        oldest_first: bool = False,
+        **filters: Unpack[TextFilters],
+    ) -> Iterator[bytes]:
+        """All executions that fit, with their values, as one stream of bytes; its pieces are whole lines or not.
+
+        Args:
+            format: ndjson, csv or json.
+            fields: of an execution; all of them where none is named.
+
+        Raises ServerUnreachable when the stream is cut off: what came so far is not all.
+        """
         return self._portal.iterate(
-            self._source.list(
-                status=status,
-                flow=flow,
-                namespace=namespace,
-                tags=tags,
-                trigger=trigger,
-                kind=kind,
-                parent=parent,
-                root=root,
-                created_after=created_after,
-                created_before=created_before,
-                oldest_first=oldest_first,
-                limit=limit,
-            )
+            self._source.export(format=format, fields=fields, oldest_first=oldest_first, **filters)
         )
 
     def stats(
-        self, *, group_by: Sequence[str] = ("status",), flow: str | None = None, namespace: str | None = None
+        self,
+        *,
+        group_by: Sequence[str] = ("status",),
+        durations: bool = False,
+        exact: bool = True,
+        **filters: Unpack[Filters],
     ) -> ExecutionStats:
-        """Counts by status, flow, namespace, trigger, hour or day."""
-        return self._portal.call(self._source.stats(group_by=group_by, flow=flow, namespace=namespace))
+        """Counts by status, flow, namespace, trigger, hour or day.
+
+        Args:
+            durations: with `duration_ms: {p50, p95, p99}`, within 2 %.
+            exact: False looks at the newest 50,000 only where no counter knows the answer.
+        """
+        return self._portal.call(self._source.stats(group_by=group_by, durations=durations, exact=exact, **filters))
 
 
 class Flows:
@@ -309,6 +444,37 @@ class Tokens:
         self._portal.call(self._source.revoke(id))
 
 
+class Waits:
+    """`client.waits`; answer one by the handle of its execution."""
+
+    def __init__(self, portal: Portal, source: AsyncWaits) -> None:
+        self._portal = portal
+        self._source = source
+
+    def list(
+        self,
+        *,
+        kind: Sequence[str] = (),
+        flow: str | None = None,
+        approver: str | None = None,
+        due_before: datetime | None = None,
+        by_due: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Wait]:
+        """Open waits, the oldest first, fetched page by page while you iterate.
+
+        Args:
+            kind: approval, ask, signal, pause; without it all but pauses.
+            approver: a name as flows write it, or `me`: what the caller may answer.
+            by_due: those that expire, the next one first.
+        """
+        return self._portal.iterate(
+            self._source.list(
+                kind=kind, flow=flow, approver=approver, due_before=due_before, by_due=by_due, limit=limit
+            )
+        )
+
+
 class System:
     """`client.system`."""
 
@@ -333,11 +499,45 @@ class System:
         return self._portal.call(self._source.openapi())
 
     def events(
-        self, *, cursor: str | None = None, on_reconnect: OnReconnect | None = None, on_reset: OnReset | None = None
+        self,
+        *,
+        cursor: str | None = None,
+        flow: str | None = None,
+        namespace: str | None = None,
+        execution: str | None = None,
+        types: Sequence[str] = (),
+        on_reconnect: OnReconnect | None = None,
+        on_reset: OnReset | None = None,
     ) -> Iterator[Event]:
         """Events of all executions of the workspace from now on, or behind a cursor. Never ends by itself.
+
+        Only those that fit everything given: a flow, a namespace, an execution's id, one of the types.
 
         Events are kept for a time: `on_reset` is told when some behind the cursor were no longer there, before
         the first that follows the gap.
         """
-        return self._portal.iterate(self._source.events(cursor=cursor, on_reconnect=on_reconnect, on_reset=on_reset))
+        return self._portal.iterate(
+            self._source.events(
+                cursor=cursor,
+                flow=flow,
+                namespace=namespace,
+                execution=execution,
+                types=types,
+                on_reconnect=on_reconnect,
+                on_reset=on_reset,
+            )
+        )
+
+    def live(
+        self,
+        subscriptions: Sequence[Subscribe],
+        *,
+        on_reconnect: OnReconnect | None = None,
+        on_reset: OnLiveReset | None = None,
+    ) -> Iterator[tuple[str, Event]]:
+        """(subscription's id, event) of several subscriptions over one connection, each without gap or double.
+
+        Ends when all have ended: one of an execution does with it, one of a flow, of types or of all never does.
+        A broken connection is taken up again; `on_reset` is told where a subscription's cursor was of no use.
+        """
+        return self._portal.iterate(self._source.live(subscriptions, on_reconnect=on_reconnect, on_reset=on_reset))

@@ -17,12 +17,13 @@ from perdure.client.retries import RetryPolicy
 from perdure.client.system import AsyncSystem
 from perdure.client.tokens import AsyncTokens
 from perdure.client.transport import Transport
+from perdure.client.waits import AsyncWaits
 
 DEFAULT_TIMEOUT_S = 30.0
 
 
 class AsyncClient:
-    """A perdure server, by resource: `executions`, `flows`, `artifacts`, `tokens`, `system`.
+    """A perdure server, by resource: `executions`, `waits`, `flows`, `artifacts`, `tokens`, `system`.
 
     Use it as an async context manager, or `close` it.
 
@@ -62,6 +63,7 @@ class AsyncClient:
         self.flows = AsyncFlows(self._transport)
         self.artifacts = AsyncArtifacts(self._transport)
         self.tokens = AsyncTokens(self._transport)
+        self.waits = AsyncWaits(self._transport)
         self.system = AsyncSystem(self._transport)
 
     @property
@@ -103,6 +105,7 @@ class Client:
         self.flows = blocking.Flows(self._portal, self._source.flows)
         self.artifacts = blocking.Artifacts(self._portal, self._source.artifacts)
         self.tokens = blocking.Tokens(self._portal, self._source.tokens)
+        self.waits = blocking.Waits(self._portal, self._source.waits)
         self.system = blocking.System(self._portal, self._source.system)
 
     @property

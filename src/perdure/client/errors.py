@@ -96,6 +96,10 @@ class InvalidInput(BadRequest):
     codes = ("invalid_input",)
 
 
+class InvalidAnswer(BadRequest):
+    codes = ("invalid_answer",)
+
+
 class Unauthenticated(ProblemError):
     statuses = (401,)
 
@@ -122,6 +126,28 @@ class Conflict(ProblemError):
 
 class ExecutionEnded(Conflict):
     codes = ("execution_ended",)
+
+
+class ExecutionStopping(Conflict):
+    codes = ("execution_stopping",)
+
+
+class WaitNotOpen(Conflict):
+    codes = ("wait_not_open",)
+
+
+class WaitAnswered(Conflict):
+    """Somebody was first: `extra["details"]` tells `by`, `at`, `outcome`, `comment`, `answer`."""
+
+    codes = ("wait_answered", "already_responded")
+
+
+class ExecutionNotEnded(Conflict):
+    codes = ("execution_not_ended",)
+
+
+class NothingToRetry(Conflict):
+    codes = ("nothing_to_retry",)
 
 
 class IdempotencyConflict(Conflict):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
 import msgspec
 
 from perdure.client.execution import AsyncExecutionHandle
+from perdure.client.filters import Filters, TextFilters, filter_params
 from perdure.client.paging import all_pages
 from perdure.client.transport import Params, Transport, segment
 from perdure.wire.executions import (
@@ -100,44 +101,58 @@ class AsyncExecutions:
         return AsyncExecutionHandle(self._transport, await self.get(id))
 
     async def list(
-        self,
-        *,
-        status: Sequence[str] = (),
-        flow: str | None = None,
-        namespace: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        trigger: str | None = None,
-        kind: str | None = None,
-        parent: str | None = None,
-        root: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        oldest_first: bool = False,
-        limit: int | None = None,
+        self, *, oldest_first: bool = False, limit: int | None = None, **filters: Unpack[TextFilters]
     ) -> AsyncIterator[ExecutionSummary]:
-        """Executions that fit all conditions, newest first, fetched page by page while you iterate.
+        """Executions that fit all conditions (`perdure.client.filters`), newest first, fetched page by page while you iterate.
 
         Units, the parts of executions that run elsewhere, are among them where `kind` is unit or any.
         """
-        params: Params = {
-            "status": list(status),
-            "flow": flow,
-            "namespace": namespace,
-            "tag": [f"{key}:{value}" for key, value in (tags or {}).items()],
-            "trigger": trigger,
-            "kind": kind,
-            "parent": parent,
-            "root": root,
-            "created_after": created_after.isoformat() if created_after else None,
-            "created_before": created_before.isoformat() if created_before else None,
-            "order": "oldest" if oldest_first else None,
-        }
+        params: Params = {**filter_params(filters), "order": "oldest" if oldest_first else None}
         async for entry in all_pages(self._transport, "/executions", ExecutionList, params=params, limit=limit):
             yield entry
 
+    async def count(self, **filters: Unpack[Filters]) -> int:
+        """How many executions fit all conditions, exactly."""
+        params: Params = {**filter_params(filters), "count": "exact", "limit": 1}
+        return (await self._transport.call("GET", "/executions", ExecutionList, params=params)).total or 0
+
+    async def export(
+        self,
+        *,
+        format: str = "ndjson",
+        fields: Sequence[str] = (),
+        oldest_first: bool = False,
+        **filters: Unpack[TextFilters],
+    ) -> AsyncIterator[bytes]:
+        """All executions that fit, with their values, as one stream of bytes; its pieces are whole lines or not.
+
+        Args:
+            format: ndjson, csv or json.
+            fields: of an execution; all of them where none is named.
+
+        Raises ServerUnreachable when the stream is cut off: what came so far is not all.
+        """
+        order = "oldest" if oldest_first else None
+        params: Params = {**filter_params(filters), "format": format, "fields": list(fields), "order": order}
+        async with self._transport.stream("GET", "/executions/export", params=params) as response:
+            async for piece in response.aiter_bytes():
+                yield piece
+
     async def stats(
-        self, *, group_by: Sequence[str] = ("status",), flow: str | None = None, namespace: str | None = None
+        self,
+        *,
+        group_by: Sequence[str] = ("status",),
+        durations: bool = False,
+        exact: bool = True,
+        **filters: Unpack[Filters],
     ) -> ExecutionStats:
-        """Counts by status, flow, namespace, trigger, hour or day."""
-        params: Params = {"group_by": ",".join(group_by), "flow": flow, "namespace": namespace}
+        """Counts by status, flow, namespace, trigger, hour or day.
+
+        Args:
+            durations: with `duration_ms: {p50, p95, p99}`, within 2 %.
+            exact: False looks at the newest 50,000 only where no counter knows the answer.
+        """
+        params: Params = {
+            **filter_params(filters), "group_by": ",".join(group_by), "durations": durations, "exact": exact,
+        }  # fmt: skip
         return await self._transport.call("GET", "/executions/stats", ExecutionStats, params=params)

@@ -12,10 +12,13 @@ from urllib.parse import quote
 
 import httpx2
 import msgspec
+from httpx2.websockets import AsyncWebSocketSession, WebSocketUpgradeError
 
+from perdure.base.codec import VALUE_LIMIT
 from perdure.client.errors import ProblemError, ServerUnreachable, UnexpectedResponse, error_class
 from perdure.client.retries import RETRYABLE_STATUSES, RetryPolicy, retry_after
 from perdure.errors import Problem
+from perdure.wire.problem import ProblemDocument
 
 T = TypeVar("T")
 Params = Mapping[str, str | int | bool | Sequence[str] | None]
@@ -24,6 +27,7 @@ API = "/api/v1"
 CONNECT_TIMEOUT_S = 10.0
 STREAM_SILENCE_S = 45.0
 """Silence after which a stream counts as broken; the server pings every 15 s."""
+SOCKET_MESSAGE_BYTES = 2 * VALUE_LIMIT
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -65,6 +69,7 @@ class Transport:
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
             # A proxy named in the environment cannot reach what listens on this machine only.
             trust_env=not _is_loopback(url.host),
+            event_hooks={"response": [_read_refusal]},
         )
 
     async def request(
@@ -146,6 +151,18 @@ class Transport:
         except httpx2.TransportError as cause:
             raise self._unreachable(cause) from cause
 
+    @asynccontextmanager
+    async def websocket(self, path: str) -> AsyncIterator[AsyncWebSocketSession]:
+        """An open WebSocket; never tried again. Raises ProblemError, ServerUnreachable, within or without a group."""
+        url = self._url(path).replace("http", "ws", 1)
+        try:
+            async with self._http.websocket(url, max_message_size_bytes=SOCKET_MESSAGE_BYTES) as socket:
+                yield socket
+        except WebSocketUpgradeError as refused:
+            raise self._problem(refused.response) from None
+        except httpx2.TransportError as cause:
+            raise self._unreachable(cause) from cause
+
     async def close(self) -> None:
         await self._http.aclose()
 
@@ -192,6 +209,18 @@ class Transport:
         )
 
 
+def problem_of(document: ProblemDocument) -> ProblemError:
+    """The error that a problem document inside an answer stands for."""
+    return error_class(document.status, document.code)(
+        status=document.status,
+        code=document.code,
+        title=document.title,
+        detail=document.detail,
+        errors=tuple(document.errors),
+        extra={"instance": document.instance, "request_id": document.request_id, "details": document.details},
+    )
+
+
 def segment(text: str) -> str:
     """One segment of a path: what else it may hold does not lead to another path or into the query."""
     return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")
@@ -203,6 +232,12 @@ def decoded(data: bytes | str, answer: type[T], *, status: int) -> T:
         return msgspec.json.decode(data, type=answer)
     except msgspec.MsgspecError as error:
         raise UnexpectedResponse(f"the server's answer is not as promised: {error}", status=status) from error
+
+
+async def _read_refusal(response: httpx2.Response) -> None:
+    """Of a WebSocket that is refused the body is gone when the error is raised."""
+    if response.status_code >= 400 and response.request.headers.get("upgrade") == "websocket":
+        await response.aread()
 
 
 def _clean(params: Params | None) -> dict[str, Any] | None:

@@ -138,5 +138,6 @@ def wait_record(run: NodeRun, at: int) -> WaitRecord:
         kind=run.wait,
         due_at=run.wake_at,
         child=run.child,
+        data=run.terms,
         created_at=at,
     )

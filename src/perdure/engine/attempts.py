@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,12 +12,15 @@ from perdure.base.clock import Alarm
 from perdure.base.codec import INLINE_LIMIT, Json, decode, encode
 from perdure.base.ids import id_text
 from perdure.engine.children import build_child
+from perdure.engine.insist import insist
 from perdure.engine.outbox import Outbox
+from perdure.engine.rehearsal import REALLY_RUN
 from perdure.engine.shop import Shop
 from perdure.engine.sink import AttemptSink
 from perdure.engine.units import new_unit, unit_work
 from perdure.engine.values import ValueRefused, inline, to_json
 from perdure.engine.views import Views
+from perdure.engine.waiting import is_outside, terms_data
 from perdure.flows.program import ExpressionFailed, Rendered, Runnable
 from perdure.flows.sealing import Seal
 from perdure.model.decide import attempt, wait
@@ -24,7 +28,6 @@ from perdure.model.decide.effects import Effect
 from perdure.model.definition import Node, OnInterrupt
 from perdure.model.execution import UNIT, ExecutionState, NodeRun
 from perdure.model.failure import Failure
-from perdure.model.queue_line import queue_of
 from perdure.model.states import NodeStatus
 from perdure.model.unit import leaves
 from perdure.nodes.interface import Call, NodeCrashed, NodeFailed, NodeOrphaned, NodeType, Sink
@@ -107,7 +110,10 @@ class Attempts:
         now = owner.shop.clock.now()
         spec = attempt.spec_of(owner.state, run)
         try:
-            if leaves(spec, queue=queue_of(owner.record.queue)):
+            if owner.shop.stand_in is not None and spec.type not in REALLY_RUN:
+                self._fly(run, owner.shop.stand_in, self._call(run, self._render(run)))
+                return ()
+            if leaves(spec, line=owner.record.queue):
                 return self._send_away(run, spec)
             rendered = self._render(run)
             run.input_value = None
@@ -115,6 +121,8 @@ class Attempts:
             if node_type is None:
                 message = f"no node type {spec.type!r} is installed here"
                 return self._fail(run, Failure(code="unknown_node_type", message=message, retryable=False))
+            if is_outside(spec.type):
+                return self._await_outside(run, spec.type, rendered)
             if spec.type == "sleep":
                 return wait.suspended(owner.state, run, "timer", now, wake_at=sleep_until(rendered.config, now))
         except ExpressionFailed as error:
@@ -130,6 +138,13 @@ class Attempts:
         else:
             self._fly(run, node_type, call)
         return ()
+
+    def _await_outside(self, run: NodeRun, node_type: str, rendered: Rendered) -> Sequence[Effect]:
+        """The run waits for somebody from outside. Raises ValueError where what it asks for is none."""
+        shop = self._owner.shop
+        terms = terms_data(node_type, rendered.config, attempt=run.attempt, masker=shop.masker)
+        run.input_value = inline(shop.masker.input(rendered.config))
+        return wait.suspended(self._owner.state, run, node_type, shop.clock.now(), terms=terms)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Something besides an attempt that the owner has to wait for."""
@@ -278,6 +293,8 @@ class Attempts:
                 self._land(run, flight)
                 self._owner.feed(self._fail(run, failure))
                 raise
+        if failure is not None:
+            await self._lease_is_sure()
         failure = await self._keep_artifacts(flight, failure)
         self._land(run, flight)
         if self._owner.closed:
@@ -291,6 +308,12 @@ class Attempts:
             self._owner.feed(attempt.succeeded(self._owner.state, run, output, now))
         else:
             self._owner.feed(self._ended_badly(run, flight, failure, orphaned=orphaned))
+
+    async def _lease_is_sure(self) -> None:
+        """What failed when the lease was over may have been killed for that: no failure then, and let go of in a moment."""
+        with contextlib.suppress(asyncio.CancelledError):
+            while not self._owner.closed and not self._owner.shop.may_begin():  # noqa: ASYNC110 (a thread decides)
+                await asyncio.sleep(_LEASE_PAUSE_S)
 
     def keep(self, run: NodeRun, work: Coroutine[Any, Any, None]) -> None:
         """Have an artifact kept; the attempt does not end before."""
@@ -359,7 +382,7 @@ class Attempts:
         return attempt.failed(
             self._owner.state,
             run,
-            shop.masker.failure(failure),
+            shop.masker.failure(failure.recordable()),
             shop.clock.now(),
             status=status,
             jitter=shop.random.random(),
@@ -367,7 +390,7 @@ class Attempts:
 
     async def _keep_input(self, run: NodeRun, call: Call) -> None:
         data = self._owner.shop.masker.input(call.with_ or call.config)
-        run.input_value = inline(data) if len(data) <= INLINE_LIMIT else await self._owner.shop.values.store(data)
+        run.input_value = inline(data) if len(data) <= INLINE_LIMIT else await self._store(data)
 
     async def _output(self, run: NodeRun, output: Any, sink: Sink) -> Any:
         """The output as plain JSON, its row's value ready (a blob is on disk before the row says so).
@@ -386,8 +409,12 @@ class Attempts:
         if len(data) <= INLINE_LIMIT:
             run.output_value = inline(data)
         else:
-            run.output_value = await self._owner.shop.values.store(data)
+            run.output_value = await self._store(data)
         return decode(data)
+
+    async def _store(self, data: bytes) -> Value:
+        """At rest, however long that takes: what was worked for is not lost to a store that is away or full."""
+        return await insist(lambda: self._owner.shop.values.store(data))
 
     def _send_away(self, run: NodeRun, spec: Node) -> Sequence[Effect]:
         """Have a unit make the run's attempts. Raises ExpressionFailed."""
@@ -405,9 +432,8 @@ class Attempts:
         return self._sent(run, spec, inline(data))
 
     async def _send_large(self, run: NodeRun, spec: Node, data: bytes, shown: Json) -> None:
-        values = self._owner.shop.values
-        work = await values.store(data)
-        run.input_value = await values.store(self._owner.shop.masker.input(shown))
+        work = await self._store(data)
+        run.input_value = await self._store(self._owner.shop.masker.input(shown))
         if run.key in self._owner.state.running and not self._owner.closed:
             self._owner.feed(self._sent(run, spec, work))
 
@@ -420,10 +446,11 @@ class Attempts:
     async def _start_child(self, run: NodeRun, rendered: Rendered) -> None:
         owner = self._owner
         try:
-            child = await build_child(owner.shop, owner.record, run, rendered)
-        except NodeFailed as error:
-            if not owner.closed:
-                owner.feed(self._fail(run, error.failure))
+            child = await insist(lambda: build_child(owner.shop, owner.record, run, rendered))
+        except Exception as error:
+            failure = error.failure if isinstance(error, NodeFailed) else unexpected(error)
+            if run.key in owner.state.running and not owner.closed:
+                owner.feed(self._fail(run, failure))
             return
         if run.key in owner.state.running and not owner.closed:
             owner.outbox.children.append(child)

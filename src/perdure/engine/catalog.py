@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from perdure.base.clock import SECOND, Clock
+from perdure.base.nearest import nearest
 from perdure.errors import FlowNotFound, FlowVersionNotFound
 from perdure.flows.checking import Checked, check_document
 from perdure.flows.program import Program, compile_flow, load_program
@@ -16,6 +17,8 @@ from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
 
 _CACHED_PROGRAMS = 1_000
+_HINTED = 1_000
+"""Flows among which the nearest to an unknown name is looked for."""
 _TRUSTED_FOR = SECOND
 """How long a latest version counts as such where other processes put flows too."""
 
@@ -32,31 +35,57 @@ class Catalog:
         self._programs: OrderedDict[tuple[str, str, int], Program] = OrderedDict()
         self._latest: dict[tuple[str, str], tuple[int, int]] = {}
         """The number of the latest version, and when (monotonic) that was known."""
+        self._changes = 0
+        """Flows put and deleted here: what was read meanwhile may be older than what they left."""
+        self._reading: dict[tuple[str, str, int | None], asyncio.Future[tuple[int, Program]]] = {}
+        """Reads under way: all who want the same wait for one."""
 
     async def program(self, workspace: str, flow: str, version: int | None = None) -> tuple[int, Program]:
         """The version's number and program; without a version the latest of a flow that is not deleted.
 
         Raises `FlowNotFound`, `FlowVersionNotFound`.
         """
-        if version is None:
-            version = self._known_latest(workspace, flow)
-        if version is not None:
-            program = self._programs.get((workspace, flow, version))
+        number = self._known_latest(workspace, flow) if version is None else version
+        if number is not None:
+            program = self._programs.get((workspace, flow, number))
             if program is not None:
-                self._programs.move_to_end((workspace, flow, version))
-                return version, program
-        record = await self._store.flows.version(workspace, flow, version)
-        if record is None:
-            if version is None or await self._store.flows.get(workspace, flow) is None:
-                raise FlowNotFound(f"there is no flow {flow!r}", flow=flow)
-            raise FlowVersionNotFound(f"flow {flow!r} has no version {version}", flow=flow, version=version)
-        program = self._programs.get((workspace, flow, record.number))
+                self._programs.move_to_end((workspace, flow, number))
+                return number, program
+        key = workspace, flow, version
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = asyncio.ensure_future(self._read(workspace, flow, version))
+            reading.add_done_callback(lambda done: self._have_read(key, done))
+        return await asyncio.shield(reading)
+
+    async def _read(self, workspace: str, flow: str, version: int | None) -> tuple[int, Program]:
+        number = await self._latest_number(workspace, flow) if version is None else version
+        program = self._programs.get((workspace, flow, number))
         if program is None:
+            record = await self._store.flows.version(workspace, flow, number)
+            if record is None:
+                if await self._store.flows.get(workspace, flow) is None:
+                    raise await self._no_flow(workspace, flow)
+                raise FlowVersionNotFound(f"flow {flow!r} has no version {number}", flow=flow, version=number)
             program = load_program(record.document, node_types=self.node_types)
-        if version is None:
-            self._latest[workspace, flow] = record.number, self._clock.monotonic()
-        self._keep(workspace, flow, record.number, program)
-        return record.number, program
+        self._keep(workspace, flow, number, program)
+        return number, program
+
+    async def _latest_number(self, workspace: str, flow: str) -> int:
+        changes, asked_at = self._changes, self._clock.monotonic()
+        record = await self._store.flows.get(workspace, flow)
+        if record is None:
+            raise await self._no_flow(workspace, flow)
+        if changes == self._changes:
+            self._latest[workspace, flow] = record.latest, asked_at
+        return record.latest
+
+    def _have_read(self, key: tuple[str, str, int | None], done: asyncio.Future[tuple[int, Program]]) -> None:
+        if self._reading.get(key) is done:
+            del self._reading[key]
+        if not done.cancelled():
+            # Whoever asked may have gone meanwhile.
+            done.exception()
 
     async def put(
         self,
@@ -88,6 +117,7 @@ class Catalog:
                 source=source,
             )
         )
+        self._has_changed(workspace, flow)
         self._latest[workspace, flow] = number, self._clock.monotonic()
         self._keep(workspace, flow, number, program)
         return flow, number, created
@@ -95,11 +125,26 @@ class Catalog:
     async def delete(self, workspace: str, flow: str, *, source: str | None = None) -> None:
         """Raises `FlowNotFound`, `FlowManaged`, `FlowInUse`."""
         await self._recorder.execute(DeleteFlow(at=self._clock.now(), workspace=workspace, id=flow, source=source))
-        self._latest.pop((workspace, flow), None)
+        self._has_changed(workspace, flow)
 
     def check(self, text: bytes, *, media_type: str) -> Checked:
         """Every problem of a document, and what may go wrong with it here; nothing is stored."""
         return check_document(text, media_type=media_type, node_types=self.node_types)
+
+    async def _no_flow(self, workspace: str, flow: str) -> FlowNotFound:
+        return FlowNotFound(f"there is no flow {flow!r}{await self._nearest(workspace, flow)}", flow=flow)
+
+    async def _nearest(self, workspace: str, flow: str) -> str:
+        """A hint at the flow that was probably meant: the same name in another namespace, or one much like it."""
+        known = [one.id for one in await self._store.flows.list(workspace, limit=_HINTED)]
+        same = [id for id in known if id.partition("/")[2] == flow.partition("/")[2]]
+        return f"; did you mean {' or '.join(map(repr, same[:3]))}?" if same else nearest(flow, known)
+
+    def _has_changed(self, workspace: str, flow: str) -> None:
+        """What was read before is not the latest any more; nobody joins a read that began before."""
+        self._changes += 1
+        self._latest.pop((workspace, flow), None)
+        self._reading.pop((workspace, flow, None), None)
 
     def _known_latest(self, workspace: str, flow: str) -> int | None:
         known = self._latest.get((workspace, flow))

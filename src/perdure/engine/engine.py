@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -12,14 +13,20 @@ import structlog
 from perdure.artifacts.interface import ArtifactStorage
 from perdure.base.clock import SECOND, Clock
 from perdure.base.ids import id_text
+from perdure.engine.answers import Answers
 from perdure.engine.catalog import Catalog
+from perdure.engine.diffs import Diffs
 from perdure.engine.ends import Ends
 from perdure.engine.folders import Folders
 from perdure.engine.hub import Hub
 from perdure.engine.later import Later
 from perdure.engine.loops.claimer import Claimer
+from perdure.engine.loops.expirer import Expirer
 from perdure.engine.loops.housekeeper import CounterFolder, Partitioner, Trimmer
+from perdure.engine.loops.indexer import Indexer
 from perdure.engine.loops.loop import Loop
+from perdure.engine.loops.sweeper import Sweeper
+from perdure.engine.loops.synchronizer import Synchronizer
 from perdure.engine.loops.timekeeper import Timekeeper
 from perdure.engine.membership import Membership
 from perdure.engine.neighbours import Neighbours
@@ -27,20 +34,24 @@ from perdure.engine.orphans import Orphans
 from perdure.engine.owner import Owner
 from perdure.engine.owners import Owners
 from perdure.engine.pace import Pace
-from perdure.engine.requests import StartRequest
+from perdure.engine.replays import Replays
+from perdure.engine.requests import ReplayRequest, StartRequest
+from perdure.engine.searching import Searcher
 from perdure.engine.secrets import Masker
 from perdure.engine.settings import EngineSettings
 from perdure.engine.shop import Shop
 from perdure.engine.starts import Starts
+from perdure.engine.text_heads import TextHeads
 from perdure.engine.values import Values
 from perdure.engine.watchdog import Watchdog
 from perdure.engine.why import why
-from perdure.errors import CallerError, Draining, ExecutionEnded, StoreIncompatible
+from perdure.errors import CallerError, Draining, ExecutionEnded, PerdureError, StoreError, StoreIncompatible
 from perdure.flows.program import Program
 from perdure.model.states import TERMINAL, ExecutionStatus
+from perdure.nodes.interface import NodeType
 from perdure.nodes.registry import load_node_types
 from perdure.nodes.runtime import NodeRuntime
-from perdure.store.commands import CancelExecutions, StartExecutions
+from perdure.store.commands import CancelExecutions, DeleteExecutions, StartExecutions, TagExecution
 from perdure.store.interface import BatchOutcome, Store
 from perdure.store.recorder import Recorder
 from perdure.store.records import NewExecution, Started, Value, WorkerRecord
@@ -70,8 +81,10 @@ class Engine:
         secrets: Mapping[str, str] | None = None,
         random: Random | None = None,
         artifacts: ArtifactStorage | None = None,
+        stand_in: NodeType | None = None,
     ) -> None:
-        """`artifacts`: where contents are kept for all who share the store; None is the folder in the home."""
+        """`artifacts`: where contents are kept for all who share the store; None is the folder in the home.
+        `stand_in` answers in the place of nodes with side effects."""
         self.store = store
         self.recorder = recorder
         self.runtime = runtime = NodeRuntime(settings.runtime_settings())
@@ -87,11 +100,17 @@ class Engine:
         self.artifacts = artifacts or runtime.storage
         self.values = Values(self.artifacts)
         self.starts = Starts(self.catalog, self.values, clock)
+        self.replays = Replays(
+            store=store, catalog=self.catalog, starts=self.starts, values=self.values, clock=clock, secrets=secrets or {},
+        )  # fmt: skip
+        heads = TextHeads(store.heads, self.artifacts)
+        self.searcher = Searcher(store=store, heads=heads, clock=clock)
+        self.diffs = Diffs(store=store, catalog=self.catalog, values=self.values)
         self.draining = False
         self._stopping: asyncio.Task[None] | None = None
         self._membership = Membership(
             store=store, recorder=recorder, clock=clock, settings=settings, holds=self._holds, let_go=self._let_go,
-            joined=self._registered,
+            joined=self._registered, let_run_until=runtime.let_run_until,
         )  # fmt: skip
         draws = random or Random()
         self._pace = Pace(draws)
@@ -100,33 +119,59 @@ class Engine:
             node_types=node_types, settings=settings, values=self.values, secrets=secrets or {},
             masker=Masker(secrets or {}), random=draws, starts=self.starts, orphans=self.orphans,
             worker=self.worker.id, has_room=lambda: self._free_slots() > 0, may_begin=self._membership.allows, artifacts=self.artifacts,
+            stand_in=stand_in,
         )  # fmt: skip
         self.owners = Owners(self._shop, self.catalog, on_free=self._slot_freed)
         self.ends = Ends(store)
         self._watchdog = Watchdog(blocked=_loop_is_blocked)
-        self._neighbours: Neighbours | None = None
-        if store.sharing is not None:
-            self._neighbours = Neighbours(
-                store=store, signals=store.sharing.signals, recorder=recorder, clock=clock, lease=settings.lease,
-                hub=self.hub, ends=self.ends, owners=self.owners, worker=self, pace=self._pace,
-            )  # fmt: skip
-        self._timekeeper = Timekeeper(recorder=recorder, clock=clock, pause_s=self._timer_pause_s)
+        self._neighbours = self._meet_neighbours()
+        self.answers = Answers(store=store, recorder=recorder, clock=clock, owners=self.owners, values=self.values)
+        self._timekeeper = Timekeeper(
+            recorder=recorder, clock=clock, pause_s=self._timer_pause_s, heeds_all=lambda: self._pace.is_one_of_few
+        )
         self._claimer = Claimer(
             recorder=recorder, clock=clock, settings=settings, worker=self._claims_as, free=self._free_slots,
             batch=_CLAIMED_AT_ONCE if self._neighbours is None else _CLAIMED_AT_ONCE_SHARED, take=self.owners.take,
             pause_s=self._claim_pause_s, pass_on=self._pass_on,
         )  # fmt: skip
+        self._indexer = Indexer(
+            store=store, batches=lambda: recorder.stats.batches, clock=clock, heads=heads, pace=self._pace
+        )  # fmt: skip
         self._claiming = Loop("claimer", self._claimer.work)
         self._timing = Loop("timekeeper", self._timekeeper.work)
         self._timekeeper.due = self._timing.wake
-        self._loops = [
-            self._timing,
+        self._loops = [self._timing, *self._chores()]
+
+    def _meet_neighbours(self) -> Neighbours | None:
+        """The other processes on a store that is shared."""
+        if self.store.sharing is None:
+            return None
+        return Neighbours(
+            store=self.store, signals=self.store.sharing.signals, recorder=self.recorder, clock=self.clock,
+            lease=self.settings.lease, hub=self.hub, ends=self.ends, owners=self.owners, worker=self, pace=self._pace,
+        )  # fmt: skip
+
+    def _chores(self) -> list[Loop]:
+        """What any process does besides, for all or for itself."""
+        store, clock, settings, pace = self.store, self.clock, self.settings, self._pace
+        chores = [
             Loop("folders", self.folders.work),
-            Loop("counters", CounterFolder(recorder=recorder, clock=clock, pace=self._pace).work),
-            Loop("trimmer", Trimmer(recorder=recorder, clock=clock, settings=settings, pace=self._pace).work),
+            Loop("counters", CounterFolder(recorder=self.recorder, clock=clock, pace=pace).work),
+            Loop("trimmer", Trimmer(recorder=self.recorder, clock=clock, settings=settings, pace=pace).work),
         ]
+        if settings.claim:
+            chores.append(Loop("indexer", self._indexer.work))
+            expirer = Expirer(
+                store=store, recorder=self.recorder, clock=clock, retention=settings.retention, lease=settings.lease,
+                worker=self.worker.id, pace=pace,
+            )  # fmt: skip
+            chores.append(Loop("expirer", expirer.work))
+        if settings.works:
+            chores.append(Loop("sweeper", Sweeper(artifacts=self.artifacts, pace=pace).work))
         if store.sharing is not None:
-            self._loops.append(Loop("partitioner", Partitioner(sharing=store.sharing).work))
+            chores.append(Loop("partitioner", Partitioner(sharing=store.sharing).work))
+            chores.append(Loop("synchronizer", Synchronizer(sharing=store.sharing, pace=pace).work))
+        return chores
 
     async def start(self) -> None:
         """Register as a worker, make what a dead predecessor left claimable, begin to claim."""
@@ -165,6 +210,8 @@ class Engine:
         await self.owners.wind_up(drain / SECOND)
         if self._neighbours is not None:
             await self._neighbours.stop()
+        with suppress(StoreError):
+            await self._indexer.stop()
         try:
             await self._membership.leave()
         finally:
@@ -175,14 +222,14 @@ class Engine:
 
     async def start_executions(
         self, requests: Sequence[StartRequest], *, atomic: bool = False
-    ) -> list[Started | CallerError]:
+    ) -> list[Started | PerdureError]:
         """Start executions; durable when it returns. With `atomic`, the first error undoes all and is raised.
 
         Raises `Draining`, `StoreError`.
         """
         if self.draining:
             raise Draining("the server is shutting down; start it elsewhere or try again")
-        answers: list[Started | CallerError | None] = []
+        answers: list[Started | PerdureError | None] = []
         built: list[tuple[NewExecution, Program]] = []
         for request in requests:
             try:
@@ -206,16 +253,34 @@ class Engine:
         finally:
             self.owners.unreserve(claimable)
 
-    async def _insert(self, executions: list[NewExecution], *, atomic: bool) -> list[Started | CallerError]:
+    async def replay_executions(self, requests: Sequence[ReplayRequest]) -> list[Started | PerdureError]:
+        """Replay ended executions, each by itself; durable when it returns. Raises `Draining`, `StoreError`.
+
+        A refusal is one of `Replays.draft`, or one of a start.
+        """
+        if self.draining:
+            raise Draining("the server is shutting down; replay it elsewhere or try again")
+        answers: list[Started | PerdureError | None] = []
+        built: list[NewExecution] = []
+        for request in requests:
+            try:
+                built.append(await self.replays.build(request))
+                answers.append(None)
+            except CallerError as error:
+                answers.append(error)
+        started = iter(await self._insert(built, atomic=False))
+        return [next(started) if answer is None else answer for answer in answers]
+
+    async def _insert(self, executions: list[NewExecution], *, atomic: bool) -> list[Started | PerdureError]:
         if not executions:
             return []
         command = StartExecutions(at=self.clock.now(), executions=executions, atomic=atomic)
-        started: list[Started | CallerError] = await self.recorder.execute(command)
+        started: list[Started | PerdureError] = await self.recorder.execute(command)
         return started
 
     def _started(
-        self, built: tuple[NewExecution, Program], started: Started | CallerError, request: StartRequest
-    ) -> Started | CallerError:
+        self, built: tuple[NewExecution, Program], started: Started | PerdureError, request: StartRequest
+    ) -> Started | PerdureError:
         execution, program = built
         if isinstance(started, Started) and started.id == execution.id and started.status is ExecutionStatus.RUNNING:
             self.owners.begin(execution, program, started, request.input)
@@ -230,6 +295,24 @@ class Engine:
         for index, (id_, answer) in enumerate(zip(ids, answers, strict=True)):
             if isinstance(answer, ExecutionStatus) and answer not in TERMINAL:
                 answers[index] = await self._noted(workspace, id_, answer)
+        return answers
+
+    async def tag_execution(
+        self, workspace: str, id_: bytes, *, put: Mapping[str, str], remove: Sequence[str], by: str
+    ) -> None:
+        """Change the tags of one that goes on or has ended; durable when it returns.
+
+        Raises ExecutionNotFound, InvalidRequest with more tags than there may be, StoreError.
+        """
+        command = TagExecution(
+            at=self.clock.now(), workspace=workspace, execution_id=id_, put=dict(put), remove=tuple(remove), by=by
+        )
+        await self.recorder.execute(command)
+
+    async def delete_executions(self, workspace: str, ids: Sequence[bytes]) -> list[CallerError | None]:
+        """Remove each that has ended, with all that it started; None where it is gone, for good. Raises StoreError."""
+        command = DeleteExecutions(at=self.clock.now(), workspace=workspace, ids=list(ids))
+        answers: list[CallerError | None] = await self.recorder.execute(command)
         return answers
 
     async def _noted(self, workspace: str, id_: bytes, answer: ExecutionStatus) -> ExecutionStatus | CallerError:
@@ -277,10 +360,12 @@ class Engine:
             "loop_blocked": self._watchdog.stretches,
             "orphans": self.orphans.describe(),
             "nodes": self.runtime.describe(),
-            "loops": {loop.name: loop.last_error for loop in self._all_loops()},
+            "loops": {loop.name: loop.last_error for loop in self.loops},
         }
 
-    def _all_loops(self) -> list[Loop]:
+    @property
+    def loops(self) -> list[Loop]:
+        """What it does by itself, again and again."""
         return [self._claiming, *self._loops, *([] if self._neighbours is None else self._neighbours.loops)]
 
     # What the recorder tells
@@ -351,6 +436,8 @@ class Engine:
         # What was claimed and is still on its way here is not taken up any more.
         self._shop.worker = ""
         known = {id(orphan) for orphan in self.orphans.living()}
+        # Its processes are being killed from outside, or may be: what is owned next needs others.
+        self.runtime.pool.recycle()
         await self.owners.leave_all()
         return all(id(orphan) in known for orphan in self.orphans.living())
 

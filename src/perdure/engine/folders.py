@@ -63,6 +63,11 @@ class Folders:
 
     async def load(self) -> None:
         """Put every flow of every folder; drop those whose files went while nobody watched."""
+        for folder, _ in self._folders:
+            if folder.path.is_file():
+                log.warning("flow folder is a file; name the folder that it is in", path=str(folder.path))
+            elif not folder.path.exists():
+                log.warning("flow folder is not there yet; it is made, and watched", path=str(folder.path))
         for folder, source in self._folders if self._puts else ():
             for file in await asyncio.to_thread(folder.scan):
                 await self._put(source, file)
@@ -109,7 +114,7 @@ class Folders:
         if file.program is None:
             source.broken[file.path] = file.problems
             for line in file.report():
-                log.warning("flow file is broken; its last good version stays", place=line)
+                log.warning("flow file is broken; its last good version, if there was one, stays", place=line)
             return
         try:
             flow, version, created = await self._catalog.put(

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
+from perdure.base.clock import boot_time
 from perdure.errors import StoreError
 from perdure.store.interface import Pulse
 
@@ -34,14 +35,7 @@ _END = 0.9
 _LAST_S = 1.0
 """What letting go may take when it begins late."""
 
-_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
 log = structlog.get_logger(__name__)
-
-
-def boot_time() -> float:
-    """Seconds on a clock that never goes back and counts the machine's sleep too, where the system has one."""
-    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class Lease:
@@ -52,6 +46,8 @@ class Lease:
         holds: whether anything would be lost with the process; asked in the thread.
         lost: lets go of everything, on the loop; whether nothing of it can have an effect any more.
         end: ends the process at once.
+        let_run_until: told the moment (`boot_time`) at which everything is to be dead if the process stands still by
+            then; whoever is told lives beside it.
     """
 
     def __init__(
@@ -62,6 +58,7 @@ class Lease:
         holds: Callable[[], bool],
         lost: Callable[[], Coroutine[Any, Any, bool]],
         end: Callable[[int], object] = os._exit,
+        let_run_until: Callable[[float], object] = lambda moment: None,
         now: Callable[[], float] = boot_time,
     ) -> None:
         self._pulse = pulse
@@ -69,6 +66,7 @@ class Lease:
         self._holds = holds
         self._lost = lost
         self._end = end
+        self._let_run_until = let_run_until
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._worker = ""
@@ -82,7 +80,8 @@ class Lease:
 
     def begin(self, worker: str, *, sent_at: float) -> None:
         """The worker was registered by what was sent then (`boot_time`): that counts as its first heartbeat."""
-        self._worker, self._good_at, self._is_on = worker, sent_at, True
+        self._worker, self._is_on = worker, True
+        self._renew(sent_at)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
             self._thread.start()
@@ -92,16 +91,30 @@ class Lease:
         """Whether something that has effects may begin now."""
         return self._is_on and self._now() < self._fences_at
 
+    def retire(self) -> None:
+        """The worker says goodbye, and owns nothing: who hears that it is dead is not to be alarmed."""
+        self._is_on = False
+
     async def stop(self) -> None:
         """No heartbeat more; what it protected must be over."""
         self._stopping, self._is_on = True, False
         self._turn.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        self._let_run_until(math.inf)
 
     @property
     def _fences_at(self) -> float:
         return self._good_at + _FENCE * self._length_s
+
+    @property
+    def _ends_at(self) -> float:
+        """What has an effect beyond the process is killed then, whether the process itself goes on or stands still."""
+        return self._good_at + _END * self._length_s
+
+    def _renew(self, sent_at: float) -> None:
+        self._good_at = sent_at
+        self._let_run_until(self._ends_at)
 
     # The thread
 
@@ -122,13 +135,15 @@ class Lease:
         sent_at = self._now()
         if sent_at < self._fences_at:
             alive = self._ask(min(self._length_s / _BEATS, self._fences_at - sent_at))
-            if alive:
-                self._good_at = sent_at
-            elif alive is False:
+            if alive is False:
                 self._give_up("it was declared dead", by=self._now())
+            elif alive and self._now() < self._ends_at:
+                self._renew(sent_at)
+            elif alive:
+                self._give_up("it stood still", by=self._now())
             return
         if self._is_on:
-            self._give_up("its heartbeats did not get through", by=self._good_at + _END * self._length_s)
+            self._give_up("its heartbeats did not get through", by=self._ends_at)
 
     def _ask(self, within_s: float) -> bool | None:
         """None when it could not be told."""
@@ -143,7 +158,7 @@ class Lease:
 
     def _give_up(self, why: str, *, by: float) -> None:
         """Have the loop let go until then; it gets a moment even where that is past."""
-        if self._stopping:
+        if self._stopping or not self._is_on:
             return
         self._is_on = False
         held = self._holds()

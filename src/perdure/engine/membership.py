@@ -15,11 +15,9 @@ from typing import Any
 
 import structlog
 
-from perdure.base.clock import SECOND, Clock
+from perdure.base.clock import SECOND, Clock, boot_time
 from perdure.base.ids import id_text, new_id
-from perdure.engine.lease import Lease, boot_time
-from perdure.engine.loops.heartbeat import HeartbeatSender
-from perdure.engine.loops.loop import Loop
+from perdure.engine.lease import Lease
 from perdure.engine.settings import EngineSettings
 from perdure.errors import StoreError
 from perdure.store.commands import InterruptWorkers, RegisterWorker, StopWorker
@@ -40,6 +38,7 @@ class Membership:
         holds: whether something is owned; asked in another thread too.
         let_go: drops all that is owned, at once; whether nothing of it can have an effect any more.
         joined: called after every registration, with the record.
+        let_run_until: see `Lease`.
     """
 
     def __init__(
@@ -52,6 +51,7 @@ class Membership:
         holds: Callable[[], bool],
         let_go: Callable[[], Coroutine[Any, Any, bool]],
         joined: Callable[[WorkerRecord], object],
+        let_run_until: Callable[[float], object],
     ) -> None:
         self._recorder = recorder
         self._clock = clock
@@ -60,14 +60,13 @@ class Membership:
         self._joined = joined
         self._is_shared = store.sharing is not None
         self._lease: Lease | None = None
-        sender = HeartbeatSender(recorder=recorder, clock=clock, worker=self._alive, fenced=self._declared_dead)
-        self._heartbeat = Loop("heartbeat", sender.work)
         if store.sharing is not None:
             length_s = settings.lease / SECOND
-            self._lease = Lease(store.sharing.pulse(), length_s=length_s, holds=holds, lost=self._lost)
+            self._lease = Lease(
+                store.sharing.pulse(), length_s=length_s, holds=holds, lost=self._lost, let_run_until=let_run_until
+            )
         self._leaving = False
         """For good: it does not register anew."""
-        self._losing: asyncio.Task[bool] | None = None
         self._rejoining: asyncio.Task[None] | None = None
         self.is_member = False
         """Whether it may claim."""
@@ -93,8 +92,6 @@ class Membership:
         self.is_member = True
         if self._lease is not None:
             self._lease.begin(worker.id, sent_at=sent_at)
-        elif not self._heartbeat.is_running:
-            self._heartbeat.start()
         self._joined(worker)
 
     async def give_up(self) -> None:
@@ -102,7 +99,6 @@ class Membership:
         if self._leaving:
             return
         self._leaving, self.is_member = True, False
-        await self._heartbeat.stop()
         await self._let_go()
         if self._lease is not None:
             await self._lease.stop()
@@ -111,10 +107,11 @@ class Membership:
         """Say goodbye, when nothing is owned any more. Raises `StoreError`."""
         self._leaving = True
         was_member, self.is_member = self.is_member, False
-        await self._heartbeat.stop()
         if self._rejoining is not None:
             self._rejoining.cancel()
             await asyncio.wait({self._rejoining})
+        if self._lease is not None:
+            self._lease.retire()
         try:
             if was_member:
                 await self._recorder.execute(StopWorker(at=self._clock.now(), worker=self.worker.id))
@@ -125,16 +122,10 @@ class Membership:
     def _fresh(self) -> WorkerRecord:
         settings, now = self._settings, self._clock.now()
         return WorkerRecord(
-            id=id_text(new_id()), number=0, name=settings.worker_name, host=platform.node(), pid=os.getpid(),
+            id=id_text(new_id(now)), number=0, name=settings.worker_name, host=platform.node(), pid=os.getpid(),
             started_at=now, heartbeat_at=now, queues=settings.queues, slots=settings.slots,
             tags=tuple(sorted(settings.tags)), version=version("perdure"),
         )  # fmt: skip
-
-    def _alive(self) -> str | None:
-        return self.worker.id if self.is_member else None
-
-    def _declared_dead(self) -> None:
-        self._losing = asyncio.get_running_loop().create_task(self._lost())
 
     async def _lost(self) -> bool:
         self.is_member = False

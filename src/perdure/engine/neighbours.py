@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from perdure.base.clock import Clock
+from perdure.engine.demand import Demand
 from perdure.engine.ends import Ends
 from perdure.engine.follower import Follower
 from perdure.engine.hub import Hub
@@ -64,8 +65,9 @@ class Neighbours:
         self._coming: asyncio.TimerHandle | None = None
         self._coming_for: dict[str, None] | None = {}
         self._follower = Follower(
-            store=store, hub=hub, ends=ends, clock=clock, has_hints=lambda: signals.is_live, pace=pace
+            store=store, hub=hub, ends=ends, clock=clock, has_hints=lambda: signals.is_live, ask=self._ask, pace=pace
         )
+        self._demand = Demand(clock)
         self._rescuer = Rescuer(store=store, recorder=recorder, clock=clock, lease=lease, pace=pace)
         self._following = Loop("follower", self._follower.work)
         self._inboxes = Loop("inboxes", self._look_into_inboxes)
@@ -94,14 +96,24 @@ class Neighbours:
             self._follower.own_writer = outcome.feed[0]
         mine = self._worker.worker_id
         deliveries = [(worker, id_) for worker, id_ in outcome.deliveries if worker != mine]
-        if deliveries or lines or outcome.feed is not None:
-            feed = {} if outcome.feed is None else dict([outcome.feed])
+        feed = {} if outcome.feed is None else self._demand.told(dict([outcome.feed]))
+        if deliveries or lines or feed:
             self._signals.send(Hint(deliveries=deliveries, lines=list(lines), feed=feed))
 
     def pass_on(self, lines: Sequence[str]) -> None:
         """There is more in these lines than this process can take."""
         if lines:
             self._signals.send(Hint(lines=list(lines)))
+
+    def _ask(self, follows: bool) -> None:
+        """Others are to tell of their commits, and so is this process: who hears of its asking need not ask himself."""
+        self._signals.send(Hint(follows=follows, feed=self._demanded(follows)))
+
+    def _demanded(self, follows: bool) -> dict[int, int]:
+        if follows:
+            return self._demand.asked()
+        self._demand.sated()
+        return {}
 
     def _heard(self, hint: Hint) -> None:
         if hint.everything:
@@ -115,6 +127,13 @@ class Neighbours:
             self._owners.deliver_soon([id_ for worker, id_ in hint.deliveries if worker == mine])
         if hint.lines:
             self._come_for(hint.lines)
+        if hint.follows is not None:
+            self._follower.asked(hint.follows)
+            if not hint.follows:
+                self._following.wake()
+            feed = self._demanded(hint.follows)
+            if feed:
+                self._signals.send(Hint(feed=feed))
         if hint.feed and self._follower.note(hint.feed):
             self._following.wake()
 

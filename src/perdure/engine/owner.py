@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from perdure.base.clock import Alarm
 from perdure.base.codec import INLINE_LIMIT, decode, encode
 from perdure.engine.attempts import Attempts
+from perdure.engine.insist import insist
 from perdure.engine.outbox import Outbox
 from perdure.engine.shop import Shop
 from perdure.engine.values import ValueRefused, inline, to_json
 from perdure.engine.views import Views
+from perdure.errors import StoreError
 from perdure.flows.program import ExpressionFailed, Runnable
-from perdure.model.decide import attempt, graph, lifecycle, stop, wait
+from perdure.model.decide import attempt, graph, lifecycle, pause, stop, wait
 from perdure.model.decide.effects import (
     CancelChild,
     Effect,
     EvaluateOutput,
+    Expire,
     LimitCleanup,
     Prepare,
     RunAttempt,
@@ -29,8 +33,11 @@ from perdure.model.decide.effects import (
 from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus
+from perdure.store.commands import ExpireWait
 from perdure.store.records import ExecutionRecord, Value
 
+_EXPIRE_PAUSE_S = 1.0
+"""Before the store is asked again, when it could not answer."""
 _NO_ITEMS = Value(text="[]", size=2)
 """The output of the run that stands for a foreach over nothing."""
 
@@ -63,6 +70,7 @@ class Owner:
             Prepare: self._prepare,
             RunAttempt: self._run_attempt,
             WakeAt: self._wake_at,
+            Expire: self._expire,
             StopAttempt: self._stop_attempt,
             CancelChild: self._cancel_child,
             EvaluateOutput: self._evaluate_output,
@@ -90,9 +98,11 @@ class Owner:
         self._arm_deadline()
         self.feed(lifecycle.begun(self.state, self.now()))
 
-    def resume(self, runs: Sequence[NodeRun]) -> None:
+    def resume(self, runs: Sequence[NodeRun], *, whole: Collection[str] = ()) -> None:
+        """Go on from rows, or begin a replay from those that it took over."""
         self._arm_deadline()
-        self.feed(lifecycle.resumed(self.state, runs, self.now(), deadline_at=self.record.deadline_at))
+        deadline_at = self.record.deadline_at
+        self.feed(lifecycle.resumed(self.state, runs, self.now(), deadline_at=deadline_at, whole=whole))
 
     def _arm_deadline(self) -> None:
         if self.record.deadline_at is not None:
@@ -148,6 +158,14 @@ class Owner:
         if not self.closed:
             self.feed(stop.cancelled(self.state, self.now(), reason=reason, force=force))
 
+    def pause(self) -> None:
+        """Begin nothing new, and rest once nothing is in flight."""
+        pause.paused(self.state)
+        self.feed(())
+
+    def unpause(self) -> None:
+        self.feed(pause.resumed(self.state))
+
     def _deadline_passed(self) -> None:
         if not self.closed:
             self.feed(stop.deadline_passed(self.state, self.now()))
@@ -159,7 +177,7 @@ class Owner:
 
     def _prepare(self, effect: Prepare) -> Sequence[Effect]:
         state, node_id = self.state, effect.node
-        if self.draining:
+        if self.draining or pause.withholds(state, effect):
             return ()
         now = self.now()
         spec = state.nodes[node_id].spec
@@ -185,7 +203,7 @@ class Owner:
         return effects
 
     def _run_attempt(self, effect: RunAttempt) -> Sequence[Effect]:
-        if self.draining:
+        if self.draining or pause.withholds(self.state, effect):
             return ()
         refused = attempt.begin(self.state, effect.run, self.now())
         if refused is not None:
@@ -206,6 +224,28 @@ class Owner:
         self._timers.pop(run.key, None)
         if not self.closed and not self.draining:
             self.feed(wait.woken(self.state, run, self.now()))
+
+    def _expire(self, effect: Expire) -> Sequence[Effect]:
+        self.attempts.spawn(self._have_expired(effect.run, effect.run.attempt))
+        return ()
+
+    async def _have_expired(self, run: NodeRun, attempt: int) -> None:
+        """The store decides between this and an answer that came in the last moment; either comes as a message."""
+        await self.outbox.durable()
+        command = ExpireWait(
+            at=self.now(),
+            execution_id=self.record.id,
+            node=run.node,
+            ordinal=run.ordinal,
+            label=run.label,
+            attempt=attempt,
+        )
+        while not self.closed:
+            try:
+                await self.shop.recorder.execute(command)
+                return
+            except StoreError:
+                await asyncio.sleep(_EXPIRE_PAUSE_S)
 
     def _stop_attempt(self, effect: StopAttempt) -> Sequence[Effect]:
         self.attempts.stop(effect.run, force=effect.force)
@@ -243,7 +283,7 @@ class Owner:
         return graph.output_known(self.state, output, now)
 
     async def _store_output(self, output: Any, data: bytes) -> None:
-        self.outbox.output_value = await self.shop.values.store(data)
+        self.outbox.output_value = await insist(lambda: self.shop.values.store(data))
         if not self.closed and not self.state.stopping:
             self.feed(graph.output_known(self.state, output, self.now()))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -11,12 +12,15 @@ import structlog
 from perdure.base.codec import decode
 from perdure.engine.catalog import Catalog
 from perdure.engine.inbox import receive
+from perdure.engine.insist import NotNeeded, insist
 from perdure.engine.owner import Owner
 from perdure.engine.refusal import Refusal
 from perdure.engine.restore import restore_runs
 from perdure.engine.shop import Shop
 from perdure.engine.units import runnable
+from perdure.errors import StoreUnavailable
 from perdure.flows.program import Program, Runnable
+from perdure.model.answer import PAUSE
 from perdure.store.records import Claimed, ExecutionRecord, Message, NewExecution, Started
 
 log = structlog.get_logger(__name__)
@@ -76,12 +80,34 @@ class Owners:
         for item in claimed:
             try:
                 await self._resume(item)
+            except StoreUnavailable:
+                # The others need not wait for what this one lacks.
+                self._go_on(self._resume_later(item))
             except Exception as error:
-                log.exception("an execution could not be taken up", execution=item.record.id.hex())
-                owner = self._owners.get(item.record.id)
-                if owner is not None:
-                    owner.leave()
-                self._shop.recorder.advance(Refusal(item.record, error, self._shop.clock.now()))
+                self._refuse(item, error)
+
+    async def _resume_later(self, claimed: Claimed) -> None:
+        """It keeps its slot until the store has answered, or its claim is over."""
+        self.reserved += 1
+        try:
+            await insist(lambda: self._resume(claimed), needed=lambda: self._may_resume(claimed))
+        except NotNeeded:
+            log.info("an execution is left to others", execution=claimed.record.id.hex())
+        except Exception as error:
+            self._refuse(claimed, error)
+        finally:
+            self.reserved -= 1
+
+    def _may_resume(self, claimed: Claimed) -> bool:
+        return claimed.record.worker == self._shop.worker and not self._winding_up
+
+    def _refuse(self, claimed: Claimed, error: Exception) -> None:
+        """It fails with the reason: nobody else could read it either."""
+        log.error("an execution could not be taken up", execution=claimed.record.id.hex(), exc_info=error)
+        owner = self._owners.get(claimed.record.id)
+        if owner is not None:
+            owner.leave()
+        self._shop.recorder.advance(Refusal(claimed.record, error, self._shop.clock.now()))
 
     async def _resume(self, claimed: Claimed) -> None:
         record = claimed.record
@@ -92,7 +118,9 @@ class Owners:
             return
         owner = self._add(record, runnable(record, program, input_), input_)
         owner.reading = True
-        owner.resume(runs)
+        owner.state.paused = any(wait.kind == PAUSE for wait in claimed.waits)
+        replay = claimed.payload.replay
+        owner.resume(runs, whole=() if replay is None else replay.whole)
         await self._receive(owner, claimed.messages)
         owner.reading = False
         owner.settle()
@@ -117,9 +145,12 @@ class Owners:
     def deliver_soon(self, ids: Sequence[bytes]) -> None:
         present = [id_ for id_ in ids if id_ in self._owners]
         if present:
-            task = self._shop.loop.create_task(self.deliver(present))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._go_on(self._deliver_surely(present))
+
+    async def _deliver_surely(self, ids: Sequence[bytes]) -> None:
+        """Nobody else may look into these inboxes for a long time."""
+        with contextlib.suppress(NotNeeded):
+            await insist(lambda: self.deliver(ids), needed=lambda: any(id_ in self._owners for id_ in ids))
 
     async def deliver(self, ids: Sequence[bytes]) -> None:
         """Read the inboxes of owned executions and hand the messages over."""
@@ -137,6 +168,11 @@ class Owners:
             if message.n > owner.last_message and not owner.closed:
                 owner.last_message = message.n
                 await receive(owner, message)
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._shop.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def deliver_all(self) -> None:
         """Read the inboxes of all that is owned."""
@@ -169,6 +205,8 @@ class Owners:
         self._hurry.clear()
         if not await self._empty_within(_HANDED_BACK_S):
             log.warning("executions could not be handed back", executions=len(self._owners))
+        for task in self._tasks:
+            task.cancel()
 
     def hurry(self) -> None:
         """End the drain time now."""

@@ -21,6 +21,11 @@ APART_S = 0.005
 APART_EACH_S = 0.0001
 """… or within this time for each of them, where they are many."""
 
+LOOK_S = 0.015
+"""Between two looks for what very many commit …"""
+LOOK_EACH_S = 0.0001
+"""… or so much for each of them, whose rows are read."""
+
 
 class Pace:
     """Times are in seconds."""
@@ -29,6 +34,11 @@ class Pace:
         self._random = random
         self.alive = 1
         """Workers, as far as is known."""
+
+    @property
+    def is_one_of_few(self) -> bool:
+        """Whether chores are done by each process as if it were alone."""
+        return self.alive <= CHORES_SHARED_BY
 
     def pause(self, seconds: float) -> float:
         """Between two looks that each process makes for itself."""
@@ -41,6 +51,10 @@ class Pace:
     def chore(self, seconds: float) -> float:
         """Between two looks that any other process may make as well."""
         return self.pause(_stretched(seconds, self.alive / CHORES_SHARED_BY))
+
+    def look(self) -> float:
+        """Between two looks that nearly always find something."""
+        return self.pause(max(LOOK_S, self.alive * LOOK_EACH_S))
 
     def apart(self) -> float:
         """Before coming for work of which all have heard."""

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from perdure.base.codec import Json
+from perdure.model.replay import Reach
+
 
 class StartRequest(msgspec.Struct, kw_only=True):
     """A start as the API, the CLI or a parent asks for it.
@@ -28,3 +31,24 @@ class StartRequest(msgspec.Struct, kw_only=True):
     priority: int | None = None
     queue: str | None = None
     timeout: int | None = None
+
+
+class ReplayRequest(msgspec.Struct, kw_only=True):
+    """A new execution from what an ended one recorded.
+
+    `begin` names the nodes to begin with, `failed`, or None: from the start, or behind the edited outputs if there are
+    some. `version` is a number, `same` or `latest`. `input` unset is the original's; `outputs` are those of nodes
+    that shall be taken as given.
+    """
+
+    workspace: str
+    id: bytes
+    begin: list[str] | str | None = None
+    input: Json = msgspec.UNSET
+    outputs: dict[str, Json] = msgspec.field(default_factory=dict)
+    version: int | str = "same"
+    reach: Reach = Reach.INDEPENDENT
+    asked_by: str | None = None
+    """Name of the caller's token."""
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from perdure.base.clock import DAY, SECOND
+from perdure.engine.retention import Retention
 from perdure.nodes.runtime import RuntimeSettings, default_pool_size
 
 
@@ -34,7 +35,7 @@ class EngineSettings(msgspec.Struct, kw_only=True):
     """Whether this process runs executions; without it, it only takes what callers ask for."""
     puts_flows: bool = True
     """Whether the flows in the folders are put into the store; without it, the folders only hold nodes' modules."""
-    lease: int = 15 * SECOND
+    lease: int = 30 * SECOND
     """After so long without a heartbeat a worker on a shared store counts as dead; the same in all processes."""
     claim: bool = True
     """Whether to claim whatever is claimable; without it, only what `Engine.claim_family` names."""
@@ -57,6 +58,10 @@ class EngineSettings(msgspec.Struct, kw_only=True):
     """Of log text that one execution may bring per owner; then `log.truncated`, once."""
     feed_kept: int = DAY
     keys_kept: int = DAY
+    workers_kept: int = 7 * DAY
+    """For how long one that stopped is still told of."""
+    retention: Retention = msgspec.field(default_factory=Retention)
+    """For how long executions are kept that have ended."""
 
     def runtime_settings(self) -> RuntimeSettings:
         """The part that concerns nodes."""

@@ -46,5 +46,7 @@ class Shop(msgspec.Struct, kw_only=True):
     """Whether a place is free for another execution."""
     worker: str
     """Id of this process as a worker; another one after it had to register anew, when nothing is owned."""
+    stand_in: NodeType | None = None
+    """What answers in the place of nodes with side effects, while a fixture is run."""
     may_begin: Callable[[], bool]
     """Whether what is owned is surely this process's own, so that an attempt may begin."""

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from perdure.artifacts.names import artifact_name, recordable_media_type
+from perdure.base.clock import SECOND, boot_time
 from perdure.base.ids import id_text, new_id
+from perdure.base.texts import recordable
+from perdure.engine.insist import insist
 from perdure.engine.shop import Shop
 from perdure.model.event import Event, EventType
 from perdure.model.execution import NodeRun
@@ -87,7 +91,8 @@ class AttemptSink:
         outbox, run, logs = self._outbox, self._run, self._outbox.logs
         if logs.truncated or outbox.gone:
             return
-        when = outbox.shop.clock.now() if at is None else at
+        ago = 0 if at is None else max(round(boot_time() * SECOND) - at, 0)
+        when = outbox.shop.clock.now() - ago
         size = len(message) + 64
         logs.total += size
         if logs.total > outbox.shop.settings.log_limit:
@@ -103,7 +108,7 @@ class AttemptSink:
                 )
             )
             return
-        data = {"level": level, "message": message}
+        data = {"level": level, "message": recordable(message)}
         if stream is not None:
             data["stream"] = stream
         logs.unflushed += size
@@ -117,13 +122,16 @@ class AttemptSink:
             await logs.free.wait()
 
     def artifact(self, *, name: str, path: str, media_type: str, size_bytes: int, sha256: bytes) -> None:
+        """Raises ValueError for a name or a media type that cannot be recorded."""
+        artifact_name(name)
+        recordable_media_type(media_type)
         outbox, run, at = self._outbox, self._run, self._outbox.shop.clock.now()
         execution_id, ordinal = outbox.record.id, run.ordinal
         if outbox.record.kind is ExecutionKind.UNIT and outbox.record.parent is not None:
             # What a unit publishes belongs to the execution that its run is of.
             execution_id, ordinal = outbox.record.parent, outbox.record.parent_ordinal or 0
         record = ArtifactRecord(
-            id=new_id(), workspace=outbox.record.workspace, execution_id=execution_id, node=run.node,
+            id=new_id(at), workspace=outbox.record.workspace, execution_id=execution_id, node=run.node,
             ordinal=ordinal, attempt=self._attempt, name=name, path=path, media_type=media_type,
             size_bytes=size_bytes, sha256=sha256, created_at=at,
         )  # fmt: skip
@@ -136,7 +144,7 @@ class AttemptSink:
 
     async def _publish_kept(self, record: ArtifactRecord, event: Event) -> None:
         """Nothing is recorded of a content that others could not read."""
-        await self._outbox.shop.artifacts.keep(record.sha256)
+        await insist(lambda: self._outbox.shop.artifacts.keep(record.sha256))
         self._outbox.publish(record, event)
 
     def progress(self, fraction: float | None, message: str | None = None) -> None:
@@ -145,5 +153,5 @@ class AttemptSink:
         if outbox.gone or (at - self._progress_at < _PROGRESS_EVERY and not done):
             return
         self._progress_at = at
-        data = {"fraction": fraction, "message": message}
+        data = {"fraction": fraction, "message": None if message is None else recordable(message)}
         outbox.tell(Event(EventType.PROGRESS, at, run.node, run.ordinal, self._attempt, data))

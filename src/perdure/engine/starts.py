@@ -21,6 +21,8 @@ from perdure.store.records import ExecutionRecord, LimitClaim, NewExecution, Rat
 
 MAX_KEY = 255
 """Characters of an idempotency key."""
+MAX_COMPUTED_KEY = 200
+"""Characters of what `concurrency.key` or `rate.key` gives: it is looked up by an index, whose rows are short."""
 MAX_CONTEXT = 16 * 1024
 """Bytes of a trigger's context as JSON: it stands in every summary of its execution, a thousand in a page."""
 MAX_TIMEOUT = 3650 * DAY
@@ -43,7 +45,7 @@ class Starts:
         _check(request, tags)
         input_ = program.check_input(request.input)
         now = self._clock.now()
-        id_ = new_id()
+        id_ = new_id(now)
         timeout = definition.timeout if request.timeout is None else request.timeout
         begins_at = max(now, request.start_at or now)
         execution = NewExecution(
@@ -119,6 +121,12 @@ def _key(evaluate: Callable[[Json], str], input_: Json, flow: str, place: str) -
         raise InvalidRequest(
             error.failure.message, problems=(Problem("expression_error", error.failure.message, place),)
         ) from None
+    if len(text) > MAX_COMPUTED_KEY:
+        detail = f"the key has {len(text)} characters, at most {MAX_COMPUTED_KEY} are allowed: {text[:60]!r}…"
+        raise LimitExceeded(detail, problems=(Problem("limit_exceeded", detail, place),))
+    if "\0" in text:
+        detail = f"the key {text!r} holds a NUL character"
+        raise InvalidRequest(detail, problems=(Problem("invalid_value", detail, place),))
     return f"{flow}:{text}" if text else flow
 
 

@@ -50,7 +50,8 @@ async def execution_events(
                     break
                 position = batch[-1].seq
                 yield batch
-                if _ends(batch):
+                # A page that is not full is the last one; behind the end there may still be changes of tags.
+                if _ends(batch) and len(batch) < PAGE_EVENTS:
                     return
             record = await store.executions.get(workspace, execution_id)
             if record is None or (record.status in TERMINAL and position >= record.last_seq):

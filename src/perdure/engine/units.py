@@ -13,6 +13,7 @@ from perdure.flows.unit_program import UnitProgram, UnitWork, sealed
 from perdure.model.definition import Node
 from perdure.model.execution import NodeRun
 from perdure.model.states import ExecutionKind
+from perdure.model.unit import unit_line
 from perdure.store.records import ExecutionRecord, NewExecution, Value
 
 
@@ -43,14 +44,14 @@ def new_unit(record: ExecutionRecord, run: NodeRun, spec: Node, *, work: Value, 
     cancels it when that ends.
     """
     return NewExecution(
-        id=new_id(),
+        id=new_id(at),
         kind=ExecutionKind.UNIT,
         workspace=record.workspace,
         flow=record.flow,
         flow_version=record.flow_version,
         input=work,
         priority=record.priority,
-        queue=spec.queue or record.queue,
+        queue=unit_line(spec, line=record.queue),
         tags=record.tags,
         trigger_kind="flow",
         trigger_id=id_text(record.id),

@@ -57,16 +57,20 @@ class Views:
 
     def _facts(self) -> dict[str, Any]:
         if self._execution is None:
-            record = self._record
-            self._execution = {
-                "id": id_text(record.id),
-                "number": record.number,
-                "workspace": record.workspace,
-                "namespace": record.namespace,
-                "flow": record.flow,
-                "version": record.flow_version,
-                "created_at": to_rfc3339(record.created_at),
-                "tags": record.tags,
-                "trigger": {"kind": record.trigger_kind, "id": record.trigger_id, "context": record.trigger_context},
-            }
+            self._execution = execution_facts(self._record)
         return self._execution
+
+
+def execution_facts(record: ExecutionRecord) -> dict[str, Any]:
+    """What expressions see as `execution`."""
+    return {
+        "id": id_text(record.id),
+        "number": record.number,
+        "workspace": record.workspace,
+        "namespace": record.namespace,
+        "flow": record.flow,
+        "version": record.flow_version,
+        "created_at": to_rfc3339(record.created_at),
+        "tags": record.tags,
+        "trigger": {"kind": record.trigger_kind, "id": record.trigger_id, "context": record.trigger_context},
+    }

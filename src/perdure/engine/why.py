@@ -7,7 +7,10 @@ from typing import Any
 
 from perdure.base.clock import to_rfc3339
 from perdure.base.ids import id_text
+from perdure.engine.answers import wait_name
 from perdure.errors import ExecutionNotFound
+from perdure.model.answer import ANSWERED, APPROVAL, PAUSE, SIGNAL, terms_of
+from perdure.model.decide.answer import missing
 from perdure.model.execution import UNIT
 from perdure.model.queue_line import is_served, queue_of, tags_of
 from perdure.model.states import TERMINAL, ExecutionStatus, NodeStatus, PendingReason
@@ -35,15 +38,17 @@ async def why(store: Store, workspace: str, id_: bytes) -> dict[str, Any]:
 async def _causes(store: Store, record: ExecutionRecord) -> list[dict[str, Any]]:
     if record.status in TERMINAL:
         return []
+    waits = await store.waits.of(record.workspace, record.id)
+    paused = [_wait(wait) for wait in waits if wait.kind == PAUSE and record.status is not ExecutionStatus.CANCELLING]
     if record.status is ExecutionStatus.PENDING:
-        return [await _pending(store, record)]
+        return [await _pending(store, record), *paused]
     if record.worker is None and record.status is not ExecutionStatus.SUSPENDED:
-        return [await _queued(store, record)]
+        return [await _queued(store, record), *paused]
     runs = await store.node_runs.list(record.workspace, record.id, limit=1000)
-    waits = await store.node_runs.waits(record.workspace, record.id)
+    waits = [wait for wait in waits if wait.kind != PAUSE]
     attempts = [run for run in runs if run.status is NodeStatus.RUNNING]
     retries = [run for run in runs if run.status is NodeStatus.RETRYING]
-    causes = [_attempt(run) for run in attempts[:_SHOWN]]
+    causes = paused + [_attempt(run) for run in attempts[:_SHOWN]]
     causes += [_retry(run) for run in retries[:_SHOWN]]
     causes += [_wait(wait) for wait in waits[:_SHOWN] if wait.kind != UNIT]
     return causes + await _units(store, record.workspace, [wait for wait in waits if wait.kind == UNIT][:_SHOWN])
@@ -83,7 +88,8 @@ async def _pending(store: Store, record: ExecutionRecord) -> dict[str, Any]:
                 "holders": [id_text(holder) for holder in limit.holders],
                 "ahead": limit.ahead,
             }
-    return {"kind": record.reason, "until": None if record.start_at is None else to_rfc3339(record.start_at)}
+    due_at = await store.executions.start_due(record.workspace, record.id)
+    return {"kind": record.reason, "until": None if due_at is None else to_rfc3339(due_at)}
 
 
 async def _queued(store: Store, record: ExecutionRecord) -> dict[str, Any]:
@@ -118,6 +124,29 @@ def _retry(run: NodeRunRecord) -> dict[str, Any]:
 
 
 def _wait(wait: WaitRecord) -> dict[str, Any]:
+    if wait.kind == PAUSE:
+        return {"kind": PAUSE, "since": to_rfc3339(wait.created_at), **(wait.data or {})}
+    return _plain_wait(wait) | (_terms(wait) if wait.kind in ANSWERED else {})
+
+
+def _terms(wait: WaitRecord) -> dict[str, Any]:
+    """Who may answer, what is asked, and what comes of it when nobody does."""
+    terms = terms_of(wait.data)
+    found: dict[str, Any] = {
+        "wait": wait_name(wait),
+        "message": terms.message,
+        "on_expiry": None if wait.due_at is None else str(terms.on_expiry),
+        "answered": terms.decision is not None,
+    }
+    if wait.kind == SIGNAL:
+        return {**found, "name": terms.name}
+    found["approvers"] = list(terms.approvers)
+    if wait.kind == APPROVAL:
+        found |= {"quorum": terms.quorum, "missing": missing(terms), "responded": [one.by for one in terms.responses]}
+    return found
+
+
+def _plain_wait(wait: WaitRecord) -> dict[str, Any]:
     return {
         "kind": wait.kind,
         "node": wait.node,
@@ -135,6 +164,8 @@ def _summary(record: ExecutionRecord, causes: list[dict[str, Any]]) -> str:
     if not causes:
         return f"It is {record.status}; its owner is about to go on."
     first = causes[0]
+    if record.status is ExecutionStatus.PENDING and first.get("until", "") is None:
+        return "It is about to start."
     match first["kind"]:
         case "concurrency_limit":
             return (
@@ -154,9 +185,27 @@ def _summary(record: ExecutionRecord, causes: list[dict[str, Any]]) -> str:
             return f"Node {first['node']} failed ({first['after']}) and is tried again at {first['until']}."
         case "unit":
             return _unit_summary(first)
+        case "pause":
+            return f"It was paused by {first['by']}; it goes on when somebody resumes it."
+        case "approval" | "ask" | "signal":
+            return _outside_summary(first)
         case "child":
             return f"Node {first['node']} waits for child execution {first['child']}."
     return f"Node {first['node']} waits ({first['kind']}) until {first['until']}."
+
+
+def _outside_summary(cause: dict[str, Any]) -> str:
+    run = cause["node"] if not cause["ordinal"] else f"{cause['node']}[{cause['ordinal']}]"
+    if cause["answered"]:
+        return f"Node {run} was answered; a worker is about to go on."
+    if cause["kind"] == SIGNAL:
+        what = f"waits for the signal {cause['name']}"
+    else:
+        who = ", ".join(cause["approvers"]) or "anybody who may respond"
+        many = f" ({cause['missing']} more)" if cause.get("quorum", 1) > 1 else ""
+        what = f"waits for {'approval' if cause['kind'] == APPROVAL else 'an answer'} by {who}{many}"
+    until = "" if cause["until"] is None else f" until {cause['until']}, then: {cause['on_expiry']}"
+    return f"Node {run} {what}{until}."
 
 
 def _unit_summary(cause: dict[str, Any]) -> str:
@@ -176,4 +225,4 @@ def _nobody(cause: dict[str, Any]) -> str:
         return "No worker is running."
     tags = cause["requires"]
     named = f" with tag{'s' * (len(tags) > 1)} {' and '.join(tags)}" if tags else ""
-    return f"No worker{named} that takes from queue {cause['queue']} is alive."
+    return f"No live worker{named} serves the queue {cause['queue']}."

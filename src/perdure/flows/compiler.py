@@ -12,15 +12,19 @@ from typing import Any
 import msgspec
 
 from perdure.base.clock import DAY, SECOND
+from perdure.base.codec import encode_text
 from perdure.base.durations import MAX_DURATION, format_duration, parse_duration
 from perdure.base.nearest import nearest
+from perdure.errors import InvalidAnswer
 from perdure.flows.expressions import Fault, Language, Names
+from perdure.flows.form import check_answer, check_form, expand_form
 from perdure.flows.graph import ancestors, find_cycles, in_order
 from perdure.flows.input_schema import check_schema, expand_shorthand
 from perdure.flows.report import Report
 from perdure.flows.schema import COMMON_NODE_FIELDS
 from perdure.flows.templates import Builder, Template
 from perdure.flows.triggers import check_triggers
+from perdure.model.answer import ANSWERED, ASK
 from perdure.model.definition import (
     DEFAULT_MAX_RECOVERIES,
     NODE_ID,
@@ -139,7 +143,7 @@ class FlowCompiler:
             rate=self._rate(value.get("rate")),
             priority=_of(value, "priority", int, 5),
             queue=self._queue(value, "") or "default",
-            requires=self._requires(value.get("requires")),
+            requires=self._requires(value, "") or (),
             tags=_of(value, "tags", dict, {}),
             max_recoveries=_of(value, "max_recoveries", int, DEFAULT_MAX_RECOVERIES),
             triggers=tuple(triggers) if isinstance(triggers, list) else (),
@@ -163,12 +167,15 @@ class FlowCompiler:
             self._report.add("invalid_identifier", detail, f"{pointer}/queue")
         return queue
 
-    def _requires(self, value: Any) -> tuple[str, ...]:
-        tags = [tag for tag in value if isinstance(tag, str)] if isinstance(value, list) else []
+    def _requires(self, value: dict[str, Any], pointer: str) -> tuple[str, ...] | None:
+        written = _of(value, "requires", list)
+        if written is None:
+            return None
+        tags = [tag for tag in written if isinstance(tag, str)]
         for number, tag in enumerate(tags):
             if not is_segment(tag):
                 detail = f"{tag[:80]!r} is no worker's tag: a-z 0-9 _ . -, beginning with a letter or digit, at most 63"
-                self._report.add("invalid_identifier", detail, f"/requires/{number}")
+                self._report.add("invalid_identifier", detail, f"{pointer}/requires/{number}")
         return tuple(sorted(set(tags)))
 
     def _concurrency(self, value: Any) -> Concurrency | None:
@@ -221,7 +228,7 @@ class FlowCompiler:
             if field in body and not is_foreach:
                 detail = f"{field} belongs to a node with foreach"
                 if field == "spread":
-                    detail += "; a single run goes elsewhere by the node's queue"
+                    detail += "; a single run goes elsewhere by the node's queue or requires"
                 self._report.add("invalid_value", detail, f"{pointer}/{field}", at_key=True)
         self._check_leaving(kind, body, templates, pointer)
         undo = self._compensation(body.get("compensate"), name, f"{pointer}/compensate")
@@ -237,6 +244,9 @@ class FlowCompiler:
         if not isinstance(body, dict):
             return None
         kind = self._node_type(body, pointer)
+        if kind in ANSWERED:
+            detail = f"what undoes a node must not wait for anybody, as {kind} does; ask before, in a node of the flow"
+            self._report.add("invalid_value", detail, _at(pointer, kind), at_key=True)
         templates = self._templates(kind, body, self._language(Names(self._ids, secrets=True)), pointer)
         templates.references = _references(templates)
         self._check_leaving(kind, body, templates, pointer)
@@ -244,7 +254,7 @@ class FlowCompiler:
 
     def _check_leaving(self, kind: str, body: dict[str, Any], templates: NodeTemplates, pointer: str) -> None:
         """Whether the node's runs may be made by others than their execution's owner, where it asks for that."""
-        field = next((field for field in ("spread", "queue") if body.get(field)), None)
+        field = next((field for field in ("spread", "queue", "requires") if body.get(field) not in (None, False)), None)
         if field is None:
             return
         reason = _AT_HOME.get(kind)
@@ -267,6 +277,8 @@ class FlowCompiler:
         if len(kinds) == 1:
             if kinds[0] == "flow":
                 self._check_address(body["flow"], f"{pointer}/flow")
+            elif kinds[0] == ASK:
+                self._check_form(body[ASK], f"{pointer}/{ASK}")
             return kinds[0]
         known = ", ".join(sorted(self._node_types))
         if kinds:
@@ -286,6 +298,23 @@ class FlowCompiler:
                 self._report.add(
                     "invalid_identifier", str(error), f"{pointer}/flow" if isinstance(config, dict) else pointer
                 )
+
+    def _check_form(self, config: Any, pointer: str) -> None:
+        """A form without a template is known to be good or bad now, and so is what stands for its answer."""
+        form = config.get("form") if isinstance(config, dict) else None
+        if not isinstance(form, dict) or "${" in encode_text(form):
+            return
+        found = check_form(form)
+        for finding in found:
+            self._report.add(finding.code, finding.detail, f"{pointer}/form{finding.pointer}")
+        on_expiry = config.get("on_expiry")
+        if found or not isinstance(on_expiry, dict) or "value" not in on_expiry or "${" in encode_text(on_expiry):
+            return
+        try:
+            check_answer(expand_form(form), on_expiry["value"])
+        except InvalidAnswer as error:
+            for problem in error.problems:
+                self._report.add(problem.code, problem.detail, f"{pointer}/on_expiry/value{problem.pointer or ''}")
 
     def _templates(self, kind: str, body: dict[str, Any], language: Language, pointer: str) -> NodeTemplates:
         config, with_, env = body.get(kind), body.get("with", {}), body.get("env", {})
@@ -309,6 +338,7 @@ class FlowCompiler:
             on_item_error=_on_item_error(body),
             spread=_of(body, "spread", bool, False),
             queue=self._queue(body, pointer),
+            requires=self._requires(body, pointer),
             retry=self._retry(body.get("retry"), f"{pointer}/retry"),
             timeout=self._duration(body, "timeout", pointer, low=1, high=MAX_DURATION),
             with_=_of(body, "with", dict, {}),

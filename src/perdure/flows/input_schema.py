@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema_rs
 
 from perdure.base.codec import Json
-from perdure.errors import InvalidInput, Problem
+from perdure.errors import InvalidInput, Problem, first_of
 from perdure.flows.positions import pointer_of
 from perdure.flows.schema_errors import Finding, findings, make_validator
 
@@ -18,6 +19,12 @@ _KEYWORDS = frozenset(
         "allOf", "anyOf", "oneOf", "minProperties", "maxProperties", "unevaluatedProperties",
     }
 )  # fmt: skip
+
+
+@cache
+def _meta_validator() -> jsonschema_rs.Draft202012Validator:
+    """Finds every fault of a schema; building the schema's own validator tells the first one alone."""
+    return make_validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
 def is_shorthand(value: dict[str, Any]) -> bool:
@@ -48,8 +55,9 @@ def check_schema(schema: dict[str, Any]) -> list[Finding]:
     try:
         validator = make_validator(schema)
     except jsonschema_rs.ValidationError as error:
-        pointer = pointer_of(error.instance_path)
-        return [Finding("invalid_schema", _meaning(error), pointer)]
+        told = {finding.pointer: finding.detail for finding in reversed(findings(_meta_validator(), {}, schema))}
+        told = dict(reversed(told.items())) or {pointer_of(error.instance_path): error.message}
+        return [Finding("invalid_schema", _meaning(detail), pointer) for pointer, detail in told.items()]
     except (jsonschema_rs.ReferencingError, ValueError) as error:
         return [Finding("invalid_schema", str(error), "")]
     kinds = schema.get("type", "object")
@@ -67,11 +75,10 @@ def check_schema(schema: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def _meaning(error: jsonschema_rs.ValidationError) -> str:
-    message = error.message
+def _meaning(message: str) -> str:
     if "refused:" in message:
         return message.partition("ValueError: ")[2] or message
-    if 'is not a "regex"' in message:
+    if message.endswith(('is not a "regex"', "does not match format regex")):
         return f"{message}: patterns are of RE2's kind, which takes linear time: no look-around, no back-references"
     return message
 
@@ -81,6 +88,10 @@ def _defaults(schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(properties, dict):
         return {}
     return {name: part["default"] for name, part in properties.items() if isinstance(part, dict) and "default" in part}
+
+
+EXPLAINED_PARTS = 5_000
+"""Members of an input that are looked at for what is wrong; whether something is, is known of all."""
 
 
 class InputCheck:
@@ -103,10 +114,9 @@ class InputCheck:
         if any(name not in value for name in self._defaults):
             value = {**self._defaults, **value}
         if self._validator is not None:
-            found = findings(self._validator, self._schema, value)
+            found = findings(self._validator, self._schema, value, parts=EXPLAINED_PARTS)
             if found:
                 problems = tuple(Problem(finding.code, finding.detail, finding.pointer) for finding in found)
-                head = f"{problems[0].pointer or 'the input'}: {problems[0].detail}"
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise InvalidInput(f"the input does not fit its schema: {head}{more}", problems=problems)
+                head = first_of(problems, root="the input")
+                raise InvalidInput(f"the input does not fit its schema: {head}", problems=problems)
         return value

@@ -15,7 +15,8 @@ import msgspec
 
 from perdure.base.codec import Json, encode_text
 from perdure.base.nearest import nearest
-from perdure.errors import InvalidFlow, Problem
+from perdure.base.texts import cut
+from perdure.errors import InvalidFlow, Problem, first_of
 from perdure.flows.compiler import Compiled, FlowCompiler, NodeTemplates
 from perdure.flows.documents import Document, parse_document
 from perdure.flows.input_schema import InputCheck, expand_shorthand
@@ -28,6 +29,8 @@ from perdure.model.definition import MAX_FOREACH_ITEMS, MAX_NODES, Flow, OnItemE
 from perdure.model.failure import Failure
 from perdure.nodes.interface import NodeType
 
+MAX_LABEL = 200
+"""Characters of a foreach run's label; the run is known by its ordinal."""
 _ordered = msgspec.json.Encoder(order="deterministic")
 
 
@@ -159,9 +162,14 @@ class Program:
         return value
 
     def label(self, node_id: str, scope: Scope) -> str:
-        """A foreach run's label, at most 200 characters; "" without `key`. Raises ExpressionFailed."""
+        """A foreach run's label, cut at `MAX_LABEL` characters; "" without `key`. Raises ExpressionFailed."""
         template = self._nodes[node_id].key
-        return "" if template is None else _text(_render(template, scope, node_id))[:200]
+        if template is None:
+            return ""
+        text = _text(_render(template, scope, node_id))
+        if "\0" in text:
+            raise _failed(node_id, "expression_error", f"the key {_shown(text)} holds a NUL character", "key")
+        return cut(text, MAX_LABEL)
 
     def call(self, node_id: str, scope: Scope) -> Rendered:
         """The node's configuration, `with` and `env`, rendered. Raises ExpressionFailed."""
@@ -202,7 +210,7 @@ class Program:
     def _key(template: Template | None, input: Json) -> str:
         if template is None:
             return ""
-        return _text(_render(template, Scope(input=input, nodes={}, execution={}), None))[:200]
+        return _text(_render(template, Scope(input=input, nodes={}, execution={}), None))
 
 
 def compile_flow(
@@ -225,9 +233,7 @@ def compile_flow(
     compiled = _check(document, report, node_types, expected_id)
     if compiled is None or report:
         problems = report.problems
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InvalidFlow(f"line {first.line}, column {first.column}: {first.detail}{more}", problems=problems)
+        raise InvalidFlow(first_of(problems), problems=problems)
     return Program(_normalised(document.value, compiled.flow), compiled)
 
 

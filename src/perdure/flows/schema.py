@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from perdure.base.tags import MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS, TAG_KEY, TAG_VALUE
+from perdure.base.texts import NO_NUL
 from perdure.model.definition import (
     DEFAULT_MAX_RECOVERIES,
     MAX_FOREACH_ITEMS,
@@ -35,6 +36,11 @@ _DURATION = "A duration: text such as 500ms, 30s, 10m, 2h, 7d, 1h30m, or a numbe
 
 def _duration(description: str) -> Schema:
     return {"type": ["string", "number"], "description": f"{description} {_DURATION}"}
+
+
+def _requires(description: str) -> Schema:
+    tags: Schema = {"type": "array", "items": {"type": "string"}, "maxItems": MAX_REQUIRED_TAGS}
+    return tags | {"description": description}
 
 
 def _choice(kind: Any, default: str | None, description: str) -> Schema:
@@ -87,7 +93,7 @@ _NODE_QUEUE: Schema = {
     "description": "Has the node's runs, each as a unit, made by the workers of this queue; "
     "without it they run where their execution does.",
 }
-_DESCRIPTION: Schema = {"type": "string", "maxLength": 10_000, "description": "For people."}
+_DESCRIPTION: Schema = {"type": "string", "maxLength": 10_000, "pattern": NO_NUL, "description": "For people."}
 
 COMMON_NODE_FIELDS: Schema = {
     "description": _DESCRIPTION,
@@ -108,7 +114,7 @@ COMMON_NODE_FIELDS: Schema = {
     "parallel": {
         "type": "integer", "minimum": 1, "maximum": MAX_FOREACH_ITEMS,
         "description": "How many items run at a time; without it as many as the worker has room for, "
-        f"and of items that run elsewhere (spread, queue) {MAX_SPREAD}.",
+        f"and of items that run elsewhere (spread, queue, requires) {MAX_SPREAD}.",
     },
     "key": {"type": "string", "description": "A template over item that labels each run of a foreach."},
     "on_item_error": {
@@ -120,6 +126,9 @@ COMMON_NODE_FIELDS: Schema = {
         "description": "Whether any worker may run each item, as a unit: a child execution of its own.",
     },
     "queue": _NODE_QUEUE,
+    "requires": _requires(
+        "Has the node's runs, each as a unit, made by workers with these tags; without it those of the flow hold."
+    ),
     "retry": _RETRY,
     "timeout": _NODE_TIMEOUT,
     "with": _WITH,
@@ -128,7 +137,7 @@ COMMON_NODE_FIELDS: Schema = {
     "on_interrupt": _choice(OnInterrupt, "rerun", "What happens to an attempt whose worker died."),
 }  # fmt: skip
 
-_COMPENSATE_FIELDS = ("description", "queue", "with", "env", "retry", "timeout", "isolation")
+_COMPENSATE_FIELDS = ("description", "queue", "requires", "with", "env", "retry", "timeout", "isolation")
 
 _TRIGGERS: Schema = {
     "type": "array",
@@ -216,10 +225,7 @@ def flow_schema(node_types: Mapping[str, NodeType]) -> Schema:
                 "type": "integer", "minimum": 0, "maximum": 9, "default": 5, "description": "Higher starts first.",
             },
             "queue": {"type": "string", "default": "default", "description": "Which workers run it."},
-            "requires": {
-                "type": "array", "items": {"type": "string"}, "maxItems": MAX_REQUIRED_TAGS,
-                "description": "Tags that a worker must have to run it (`perdure worker --tags`), such as gpu.",
-            },
+            "requires": _requires("Tags that a worker must have to run it (`perdure worker --tags`), such as gpu."),
             "tags": {
                 "type": "object", "maxProperties": MAX_TAGS,
                 "propertyNames": {"minLength": 1, "maxLength": MAX_TAG_KEY, "pattern": TAG_KEY},

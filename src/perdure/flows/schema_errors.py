@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
 from perdure.base.nearest import choices, nearest
+from perdure.base.texts import cut
+from perdure.flows.excerpt import Excerpt
 from perdure.flows.positions import escape_pointer, pointer_of
 
 MAX_FINDINGS = 200
 """Findings of one value; who has more mends these first."""
+MAX_PARTS = 20_000
+"""Members of a document, in all its maps and lists, that are looked at for what is wrong."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -41,17 +46,25 @@ def make_validator(schema: Any) -> jsonschema_rs.Draft202012Validator:
 
 
 def findings(
-    validator: jsonschema_rs.Draft202012Validator, schema: Any, value: Any, *, within: str = ""
+    validator: jsonschema_rs.Draft202012Validator, schema: Any, value: Any, *, within: str = "", parts: int = MAX_PARTS
 ) -> list[Finding]:
-    """Everything that is wrong with the value; pointers begin with `within`."""
+    """What is wrong with the value, up to `MAX_FINDINGS`; pointers begin with `within`.
+
+    Of a value with more than `parts` members, what is wrong with those nearest to its root.
+    """
     if validator.is_valid(value):
         return []
+    excerpt = Excerpt(value, schema, parts=parts)
     found: list[Finding] = []
-    for error in validator.iter_errors(value):
-        found += _explain(error, schema, within)
+    for error in validator.iter_errors(excerpt.value):
+        if excerpt.is_whole or excerpt.is_true(error.kind.name, error.instance_path):
+            found += islice(_explain(error, schema, within), MAX_FINDINGS)
         if len(found) >= MAX_FINDINGS:
             break
-    return found
+    if not found:
+        detail = f"it does not fit its schema; with more than {parts} members it is too large to say where"
+        found.append(Finding("invalid_value", detail, within))
+    return found[:MAX_FINDINGS]
 
 
 def _explain(error: jsonschema_rs.ValidationError, schema: Any, within: str) -> Iterator[Finding]:
@@ -63,7 +76,7 @@ def _explain(error: jsonschema_rs.ValidationError, schema: Any, within: str) -> 
         for field in kind.as_dict()["unexpected"]:
             yield Finding(
                 "unknown_field",
-                f"unknown field {field!r}{nearest(field, known)}",
+                f"unknown field {cut(field, 200)!r}{nearest(field, known)}",
                 f"{pointer}/{escape_pointer(field)}",
                 True,
             )
@@ -76,15 +89,16 @@ def _explain(error: jsonschema_rs.ValidationError, schema: Any, within: str) -> 
         code, explain = _EXPLAINERS[name]
         yield Finding(code, explain(error, _at(schema, error.schema_path[:-1])), pointer)
     else:
-        yield Finding("invalid_value", error.message, pointer)
+        yield Finding("invalid_value", cut(error.message, 300), pointer)
 
 
 def _alternatives(error: jsonschema_rs.ValidationError, schema: Any, pointer: str, within: str) -> Iterator[Finding]:
     """When one form alone has the right type, what is wrong with that one; else the whole."""
+    mismatch = {"type", "enum", "const"} if isinstance(error.instance, list | dict) else {"type"}
     context: list[list[jsonschema_rs.ValidationError]] = error.kind.as_dict().get("context", [])
     fitting = [
         errors for errors in context
-        if not any(inner.kind.name == "type" and inner.instance_path == error.instance_path for inner in errors)
+        if not any(inner.kind.name in mismatch and inner.instance_path == error.instance_path for inner in errors)
     ]  # fmt: skip
     if len(fitting) == 1:
         for inner in fitting[0]:
@@ -97,13 +111,17 @@ Explainer = Callable[[jsonschema_rs.ValidationError, Any], str]
 
 
 def _type(error: jsonschema_rs.ValidationError, schema: Any) -> str:
-    expected = schema.get("type") if isinstance(schema, dict) else None
-    kinds = expected if isinstance(expected, list) else [expected]
-    return f"{_shown(error.instance)} is {_kind(error.instance)}; it must be {' or '.join(map(str, kinds))}"
+    # In the order in which the schema has them, where its keyword can be reached.
+    expected = schema.get("type", error.kind.as_dict()["types"])
+    kinds = " or ".join(expected if isinstance(expected, list) else [expected])
+    found = "it is null" if error.instance is None else f"{_shown(error.instance)} is {_kind(error.instance)}"
+    return f"{found}; it must be {kinds}"
 
 
 def _enum(error: jsonschema_rs.ValidationError, schema: Any) -> str:
-    options = [str(option) for option in schema.get("enum", [])]
+    options = list(
+        dict.fromkeys("null" if option is None else str(option) for option in error.kind.as_dict()["options"])
+    )
     return f"{_shown(error.instance)} is none of {choices(str(error.instance), options)}"
 
 
@@ -124,7 +142,15 @@ def _length(error: jsonschema_rs.ValidationError, schema: Any) -> str:
 
 
 def _form(error: jsonschema_rs.ValidationError, schema: Any) -> str:
-    return f"{_shown(error.instance)} does not match {error.kind.name} {_text(error.kind.value)!r}"
+    form = "format" if error.kind.name == "format" else "the pattern"
+    hint = "".join(f"; for example {_shown(example)}" for example in schema.get("examples", [])[:1])
+    return f"{_shown(error.instance)} does not match {form} {_text(error.kind.value)}{hint}"
+
+
+def _not(error: jsonschema_rs.ValidationError, schema: Any) -> str:
+    refused = schema.get("not")
+    reason = refused.get("description") if isinstance(refused, dict) else None
+    return str(reason) if reason else cut(error.message, 300)
 
 
 _EXPLAINERS: dict[str, tuple[str, Explainer]] = {
@@ -142,6 +168,7 @@ _EXPLAINERS: dict[str, tuple[str, Explainer]] = {
     "maxProperties": ("out_of_range", _length),
     "pattern": ("invalid_value", _form),
     "format": ("invalid_value", _form),
+    "not": ("invalid_value", _not),
 }
 
 

@@ -125,6 +125,8 @@ class Node(msgspec.Struct, frozen=True):
     """Each item of its foreach becomes a unit (`perdure.model.unit`)."""
     queue: str | None = None
     """Whose workers run it; None: where its execution runs."""
+    requires: tuple[str, ...] | None = None
+    """Tags that a worker must have to run it; None: those of its execution."""
     retry: Retry = Retry()
     timeout: int | None = None
     with_: dict[str, Any] = {}

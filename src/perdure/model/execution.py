@@ -19,6 +19,8 @@ COMPENSATE = "compensate"
 """Label of the node runs that undo."""
 UNIT = "unit"
 """The kind of wait of a run whose work is done by a unit."""
+PAUSED = "paused"
+"""The reason of an execution that is suspended because somebody paused it."""
 
 Key = tuple[str, int, str]
 """(node, ordinal, label) of a node run."""
@@ -57,6 +59,7 @@ class NodeRun:
         "reused_from",
         "started_at",
         "status",
+        "terms",
         "type",
         "wait",
         "wake_at",
@@ -82,6 +85,8 @@ class NodeRun:
         self.retry_at: int | None = None
         self.wake_at: int | None = None
         self.wait: str | None = None
+        self.terms: dict[str, Any] | None = None
+        """What goes beside the wait into its row when it opens (`perdure.model.answer.Terms`)."""
         self.child: bytes | None = None
         self.reused_from: bytes | None = None
         self.interruptions = 0
@@ -97,7 +102,7 @@ class NodeRun:
 
     @property
     def itemless(self) -> bool:
-        """It stands for a foreach over nothing: complete without an attempt."""
+        """It stands for the whole of a foreach, over nothing or with an edited output: complete without an attempt."""
         return self.status is NodeStatus.COMPLETED and self.attempt == 0
 
     @property
@@ -206,6 +211,7 @@ class ExecutionState:
         "node_run_count",
         "nodes",
         "output",
+        "paused",
         "preparing",
         "reason",
         "running",
@@ -214,6 +220,7 @@ class ExecutionState:
         "timers",
         "undone",
         "waiting",
+        "withheld",
     )
 
     def __init__(self, flow: Flow, *, status: ExecutionStatus, reason: str | None = None) -> None:
@@ -221,7 +228,7 @@ class ExecutionState:
         self.nodes = {node_id: NodeState(spec, index) for index, (node_id, spec) in enumerate(flow.nodes.items())}
         self.status = status
         self.reason = reason
-        """Why it is cancelled, in the words of who asked."""
+        """Why it is cancelled, in the words of who asked; `paused` while it is suspended for that."""
         self.mode = Mode.FORWARD
         self.undone = len(self.nodes)
         """Vertices without an outcome."""
@@ -256,6 +263,10 @@ class ExecutionState:
         self.cleanup_over = False
         self.lingers_until = 0
         """More messages of its children are to be expected soon: until then it does not rest."""
+        self.paused = False
+        """Nothing new is begun until somebody resumes it."""
+        self.withheld: list[Any] = []
+        """The effects that would have begun something meanwhile."""
         self.changes = Changes()
 
     @property

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from perdure.base.codec import encode
+from perdure.base.texts import recordable
+
 RECOVERIES_EXHAUSTED = "recoveries_exhausted"
 """Code and reason of an abandoned execution: its owners died more often in a row than its flow allows."""
 
@@ -32,6 +35,17 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     def at(self, *, node: str, ordinal: int, attempt: int) -> Failure:
         return msgspec.structs.replace(self, node=node, ordinal=ordinal, attempt=attempt)
+
+    def recordable(self) -> Failure:
+        """With texts that every store can hold, and without details that are no JSON: a node type may give anything."""
+        try:
+            encode(self.public())
+        except (TypeError, ValueError, RecursionError, OverflowError, msgspec.MsgspecError):
+            stack = None if self.stack is None else recordable(self.stack)
+            return msgspec.structs.replace(
+                self, code=recordable(self.code), message=recordable(self.message), stack=stack, details=None
+            )
+        return self
 
     def public(self) -> dict[str, Any]:
         """The shape of `error` in the API and the store."""

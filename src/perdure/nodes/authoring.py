@@ -84,7 +84,7 @@ def progress(fraction: float | None = None, message: str | None = None) -> None:
     """
     if fraction is not None and not 0 <= fraction <= 1:
         raise ValueError(f"a progress fraction is from 0 to 1, not {fraction!r}")
-    _attempt().progress(fraction, message)
+    _attempt().progress(None if fraction is None else float(fraction), None if message is None else str(message))
 
 
 def artifact(
@@ -100,7 +100,7 @@ def artifact(
 
     Raises:
         RuntimeError: outside of a node.
-        ValueError: no name, or one that leaves its folder.
+        ValueError: no name, or one that leaves its folder; a media type that no header can carry.
         OSError: the file cannot be read; it is a link or no regular file.
         perdure.errors.StoreFull: no space left.
 

@@ -85,7 +85,10 @@ class HttpNode:
         },
         "required": ["url"],
         "additionalProperties": False,
-        "not": {"anyOf": [{"required": pair} for pair in (["json", "body"], ["json", "form"], ["body", "form"])]},
+        "not": {
+            "description": "a request has one body: give json, body or form",
+            "anyOf": [{"required": pair} for pair in (["json", "body"], ["json", "form"], ["body", "form"])],
+        },
     }
     examples: ClassVar[list[Any]] = [
         {"url": "https://example.org/feed.json", "headers": {"Authorization": "Bearer ${secrets.token}"}},

@@ -2,7 +2,7 @@
 
 A node type is one file in this package or a plug-in (entry point group `perdure.nodes`, an
 instance or a class without arguments). *Attempt* types do work in `run`; *control* types
-(`flow`, `sleep`, and later approval, ask, signal) have no `run`: the engine carries them out.
+(`flow`, `sleep`, `approval`, `ask`, `signal`) have no `run`: the engine carries them out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ class Sink(Protocol):
     """Where an attempt sends what it tells while it runs. Methods may be called from the engine's loop only."""
 
     def log(self, level: str, message: str, *, stream: str | None = None, at: int | None = None) -> None:
-        """One line. `level` is debug, info, warning or error; `stream` is stdout or stderr for captured output."""
+        """One line. `level` is debug, info, warning or error; `stream` is stdout or stderr for captured output.
+
+        `at` is when it was said, where that is not now: microseconds of `perdure.base.clock.boot_time`, which all
+        processes of a machine share, whatever the clock of the store shows.
+        """
         ...
 
     def waiting(self) -> None:
@@ -64,7 +68,10 @@ class Sink(Protocol):
         ...
 
     def artifact(self, *, name: str, path: str, media_type: str, size_bytes: int, sha256: bytes) -> None:
-        """A file that is already in artifact storage; it is committed with the attempt's result or before."""
+        """A file that is already in artifact storage; it is committed with the attempt's result or before.
+
+        Raises ValueError for a name or a media type that cannot be recorded (`perdure.artifacts.names`).
+        """
         ...
 
     def progress(self, fraction: float | None, message: str | None = None) -> None: ...

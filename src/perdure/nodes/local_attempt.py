@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from perdure.artifacts.local import LocalStorage
-from perdure.artifacts.names import artifact_name
+from perdure.artifacts.names import artifact_name, recordable_media_type
 from perdure.artifacts.names import media_type as guess
+from perdure.base.texts import recordable
 from perdure.nodes.authoring import CURRENT, Context, Published
 from perdure.nodes.interface import Call, Sink
 from perdure.nodes.lines import LineSplitter
@@ -85,7 +86,7 @@ class LocalAttempt:
 
     def write(self, stream: str, text: str) -> None:
         splitter = self._streams.setdefault(stream, LineSplitter())
-        lines = splitter.feed(text.encode(errors="replace"))
+        lines = splitter.feed(recordable(text).encode())
         if lines:
             self._tell(lambda sink: _log_lines(sink, stream, lines), len(lines))
 
@@ -101,9 +102,9 @@ class LocalAttempt:
 
     def publish(self, source: str | bytes, *, name: str, media_type: str | None) -> Published:
         checked = artifact_name(name)
+        media = recordable_media_type(media_type) if media_type else guess(checked)
         storage = self._storage
         stored = storage.store_bytes(source) if isinstance(source, bytes) else storage.store_file(source)
-        media = media_type or guess(checked)
         self._tell(
             lambda sink: sink.artifact(
                 name=checked,

@@ -43,11 +43,11 @@ def load_function(target: str) -> Callable[..., Any]:
     """
     name, _, path = target.partition(":")
     try:
-        found: Any = sys.modules.get(name)
-        if found is None:
+        if name not in sys.modules:
             # A folder's cached listing may be older than a file that was just written.
             importlib.invalidate_caches()
-            found = importlib.import_module(name)
+        # Also where it is there already: another thread may be in the middle of importing it.
+        found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise _not_found(f"there is no module {name!r} in the flow folders, nor in the environment") from None

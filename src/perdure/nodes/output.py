@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from perdure.base.codec import VALUE_LIMIT, Json, decode, encode, holds_non_finite
+from perdure.base.texts import recordable
 from perdure.model.failure import Failure
 from perdure.nodes.interface import NodeFailed
 
@@ -107,6 +108,27 @@ class Yielded:
         return b"[" + b",".join(self._items) + b"]"
 
 
+def collected(generator: Iterable[Any], told: Callable[[int], None]) -> bytes:
+    """What a generator yields, as a JSON list; `told` hears how many these are by now. Raises as `json_of` does."""
+    items = Yielded(told)
+    for item in generator:
+        items.add(item)
+    return items.json()
+
+
+async def collected_async(generator: AsyncIterable[Any], told: Callable[[int], None]) -> bytes:
+    """The same of an async generator."""
+    items = Yielded(told)
+    async for item in generator:
+        items.add(item)
+    return items.json()
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """Any awaitable as a coroutine, which is what asyncio runs."""
+    return await awaitable
+
+
 class YieldPace:
     """Which of a generator's yields are told as progress: the first hundred, then ten a second at most."""
 
@@ -123,7 +145,7 @@ class YieldPace:
 
 def shortened(text: str, limit: int) -> str:
     """The head and the tail of a text that is too long, valid as UTF-8."""
-    text = text.encode(errors="replace").decode()
+    text = recordable(text)
     if len(text) <= limit:
         return text
     half = limit // 2

@@ -19,7 +19,7 @@ from perdure.nodes.interface import Call, NodeFailed
 from perdure.nodes.isolation import wire
 from perdure.nodes.local_attempt import LocalAttempt, context_of
 from perdure.nodes.modules import Kind, file_of, has_changed, kind_of, load_function, loaded_sources
-from perdure.nodes.output import Yielded, as_json, failure_of
+from perdure.nodes.output import as_json, awaited, collected, collected_async, failure_of
 from perdure.nodes.runtime import NodeRuntime
 from perdure.nodes.targets import doubt
 from perdure.nodes.threads import end_threads, run_in_thread
@@ -56,10 +56,10 @@ class PythonNode:
             "process; `isolation: inline | process | thread` says otherwise."
         ),
         "anyOf": [
-            {"type": "string", "pattern": _TARGET},
+            {"type": "string", "pattern": _TARGET, "examples": ["reports.text:summarise"]},
             {
                 "type": "object",
-                "properties": {"call": {"type": "string", "pattern": _TARGET}},
+                "properties": {"call": {"type": "string", "pattern": _TARGET, "examples": ["reports.text:summarise"]}},
                 "required": ["call"],
                 "additionalProperties": False,
             },
@@ -115,13 +115,13 @@ class PythonNode:
         token = CURRENT.set(attempt)
         try:
             if known.kind is Kind.GENERATOR:
-                return decode(_collect(function(**call.with_), attempt))
+                return decode(collected(function(**call.with_), attempt.yielded))
             if known.kind is Kind.ASYNC_GENERATOR:
-                collecting = _collect_async(function(**call.with_), attempt)
+                collecting = collected_async(function(**call.with_), attempt.yielded)
                 return decode(await drive(collecting, attempt))
             result = function(**call.with_)
             if inspect.isawaitable(result):
-                coroutine = result if inspect.iscoroutine(result) else _await(result)
+                coroutine = result if inspect.iscoroutine(result) else awaited(result)
                 result = await drive(coroutine, attempt)
             return as_json(result)
         except asyncio.CancelledError:
@@ -213,26 +213,8 @@ def _import(target: str, folders: list[str], generation: int) -> Known:
 def _call(function: Callable[..., Any], kind: Kind, arguments: dict[str, Any], attempt: LocalAttempt) -> Json:
     """In a thread of its own."""
     if kind is Kind.GENERATOR:
-        return decode(_collect(function(**arguments), attempt))
+        return decode(collected(function(**arguments), attempt.yielded))
     if kind is Kind.ASYNC_GENERATOR:
-        return decode(asyncio.run(_collect_async(function(**arguments), attempt)))
+        return decode(asyncio.run(collected_async(function(**arguments), attempt.yielded)))
     result = function(**arguments)
-    return as_json(asyncio.run(_await(result)) if inspect.isawaitable(result) else result)
-
-
-def _collect(generator: Any, attempt: LocalAttempt) -> bytes:
-    items = Yielded(attempt.yielded)
-    for item in generator:
-        items.add(item)
-    return items.json()
-
-
-async def _collect_async(generator: Any, attempt: LocalAttempt) -> bytes:
-    items = Yielded(attempt.yielded)
-    async for item in generator:
-        items.add(item)
-    return items.json()
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
+    return as_json(asyncio.run(awaited(result)) if inspect.isawaitable(result) else result)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from importlib.metadata import EntryPoint, entry_points
 
+from perdure.nodes.approval import ApprovalNode
+from perdure.nodes.ask import AskNode
 from perdure.nodes.fail import FailNode
 from perdure.nodes.flow import FlowNode
 from perdure.nodes.http import HttpNode
@@ -12,6 +14,7 @@ from perdure.nodes.interface import NodeType
 from perdure.nodes.python import PythonNode
 from perdure.nodes.runtime import NodeRuntime
 from perdure.nodes.shell import ShellNode
+from perdure.nodes.signal import SignalNode
 from perdure.nodes.sleep import SleepNode
 from perdure.nodes.transform import TransformNode
 
@@ -33,6 +36,9 @@ def load_node_types(runtime: NodeRuntime) -> dict[str, NodeType]:
         FlowNode(),
         TransformNode(),
         SleepNode(),
+        ApprovalNode(),
+        AskNode(),
+        SignalNode(),
         FailNode(),
     ]
     types = {node_type.name: node_type for node_type in built_in}

@@ -93,6 +93,11 @@ class NodeRuntime:
         self._started = True
         self._warming = asyncio.create_task(self._warm_up())
 
+    def let_run_until(self, moment: float) -> None:
+        """See `Supervision.let_run_until`."""
+        if self._started:
+            self._supervision.let_run_until(moment)
+
     async def stop(self) -> None:
         """End every process that is still there; attempts are to be cancelled before."""
         if not self._started:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from perdure.base.clock import from_rfc3339
+from perdure.base.codec import Json
 from perdure.base.durations import parse_duration
+from perdure.errors import Problem
 from perdure.nodes.interface import ControlNode
 
 _SHAPE = "write a duration like 30s or 1h30m, seconds as a number, or {until: 2026-11-22T13:45:00Z}"
@@ -31,6 +33,17 @@ class SleepNode(ControlNode):
     }
     examples: ClassVar[list[Any]] = ["10m", 2.5, {"until": "2026-12-24T18:00:00+01:00"}, "${input.pause}"]
 
+    def warn(self, config: Json) -> list[Problem]:
+        """A time that is written out and is none."""
+        written = config.get("until") if isinstance(config, dict) else config
+        if isinstance(written, str) and "${" in written:
+            return []
+        try:
+            sleep_until(config, 0)
+        except ValueError as error:
+            return [Problem("invalid_duration", str(error), "/until" if isinstance(config, dict) else "")]
+        return []
+
 
 def sleep_until(config: Any, now: int) -> int:
     """When a node with this rendered config is due, in microseconds; `now` if that is past.
@@ -38,7 +51,11 @@ def sleep_until(config: Any, now: int) -> int:
     Raises ValueError, saying what would be right.
     """
     if isinstance(config, dict) and isinstance(config.get("until"), str) and len(config) == 1:
-        return max(now, from_rfc3339(config["until"]))
+        try:
+            return max(now, from_rfc3339(config["until"]))
+        except ValueError:
+            detail = f"{config['until'][:80]!r} is no time with an offset, such as 2026-11-22T13:45:00Z"
+            raise ValueError(detail) from None
     if isinstance(config, str | int | float) and not isinstance(config, bool):
         return now + parse_duration(config)
     raise ValueError(f"{config!r} is no time to sleep: {_SHAPE}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.model.answer import Responder
 from perdure.store.records import ArtifactRecord, NewExecution, WorkerRecord
 
 
@@ -20,7 +21,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartExecutions(Command, frozen=True, kw_only=True):
-    """→ list[Started | CallerError], one for each, in order.
+    """→ list[Started | CallerError | RowRefused], one for each, in order.
 
     Idempotency, limits (with all four policies), rates and `start_at` are decided here, inside
     the transaction. The hot path: many of these in one batch are written with shared statements.
@@ -33,7 +34,7 @@ class StartExecutions(Command, frozen=True, kw_only=True):
 
 class ClaimExecutions(Command, frozen=True, kw_only=True):
     """→ list[Claimed] | None: at most `limit` queue rows, best rank first and shared out between workspaces;
-    epoch + 1, status running (cancelling stays cancelling). None when the worker is gone or stopped.
+    epoch + 1, status running (cancelling stays cancelling). None when there is work, and the worker is gone or stopped.
     `root` narrows it to one execution and those below it; `queues` (None: all) and `tags` are the worker's, and
     decide from which lines it takes (`perdure.model.queue_line`)."""
 
@@ -55,6 +56,82 @@ class CancelExecutions(Command, frozen=True, kw_only=True):
     force: bool = False
 
 
+class DeleteExecutions(Command, frozen=True, kw_only=True):
+    """→ list[None | CallerError], one for each: those that have ended are gone, with all that they started and every row.
+    `ExecutionNotFound`, `ExecutionNotEnded` where it, one below it or its parent still goes on."""
+
+    workspace: str
+    ids: list[bytes]
+
+
+class OutsideCommand(Command, frozen=True, kw_only=True):
+    """What somebody brings to one execution. Those of a batch are carried out one by one, so few share a batch; the
+    rows of their executions are locked before, all of them in order."""
+
+    execution_id: bytes
+
+
+class Respond(OutsideCommand, frozen=True, kw_only=True):
+    """→ Answered. A person's response to the wait of that attempt. Of a second one, an expiry and an end at the same
+    moment exactly one comes first: `WaitAnswered`, `WaitNotOpen`, `ExecutionStopping`, `ExecutionEnded`.
+    `ExecutionNotFound`, `NotAnApprover`, `SelfApproval`, `AlreadyResponded`."""
+
+    workspace: str
+    node: str
+    ordinal: int
+    label: str
+    attempt: int
+    responder: Responder
+    approved: bool | None
+    answer: Any = None
+    comment: str | None = None
+
+
+class ExpireWait(OutsideCommand, frozen=True, kw_only=True):
+    """→ bool: whether the wait of that attempt ends by this; not where somebody has answered, or it is over."""
+
+    node: str
+    ordinal: int
+    label: str
+    attempt: int
+
+
+class SendSignal(OutsideCommand, frozen=True, kw_only=True):
+    """→ SignalSent. The oldest open wait for that name takes it, else it is kept for the next one to come.
+    `ExecutionNotFound`, `ExecutionEnded`, `ExecutionStopping`, `LimitExceeded` with too many kept."""
+
+    workspace: str
+    name: str
+    payload: Any
+    sender: str
+
+
+class PauseExecution(OutsideCommand, frozen=True, kw_only=True):
+    """→ None. Nothing new is begun until `ResumeExecution`; pausing a paused one changes nothing.
+    `ExecutionNotFound`, `ExecutionEnded`, `ExecutionStopping`."""
+
+    workspace: str
+    by: str
+    reason: str | None = None
+
+
+class ResumeExecution(OutsideCommand, frozen=True, kw_only=True):
+    """→ None. `ExecutionNotFound`, `ExecutionEnded`, `ExecutionStopping`, `NotPaused`."""
+
+    workspace: str
+    by: str
+
+
+class TagExecution(OutsideCommand, frozen=True, kw_only=True):
+    """→ dict[str, str]: its tags afterwards; ended ones take them too. What changes nothing is no event.
+    `ExecutionNotFound`, `InvalidRequest` with more tags than there may be."""
+
+    workspace: str
+    put: dict[str, str]
+    remove: tuple[str, ...]
+    by: str
+
+
 class SendMessages(Command, frozen=True, kw_only=True):
     """→ None. Rows for inboxes: (execution id, kind, data). Wakes an owner or makes the execution claimable."""
 
@@ -62,7 +139,8 @@ class SendMessages(Command, frozen=True, kw_only=True):
 
 
 class FireTimers(Command, frozen=True, kw_only=True):
-    """→ int | None: at most `limit` due timers are fired; the answer is when the next one is due.
+    """→ int | None: at most `limit` timers that are due at `at` are fired; the answer is when to fire again: when the next
+    one is due (in the past: there are more than `limit`), or a moment after `at` where others hold one that is due.
 
     A start timer makes a pending execution queued (or takes its slot); a wake timer makes a
     suspended one claimable; a deadline ends a pending, queued or (without cleanup) suspended one as timed out,
@@ -97,12 +175,6 @@ class RegisterWorker(Command, frozen=True, kw_only=True):
     """→ int: the worker's number."""
 
     worker: WorkerRecord
-
-
-class Heartbeat(Command, frozen=True, kw_only=True):
-    """→ bool: False when the worker's row is gone or stopped."""
-
-    worker: str
 
 
 class StopWorker(Command, frozen=True, kw_only=True):
@@ -168,6 +240,30 @@ class ForgetKeys(Command, frozen=True, kw_only=True):
 
     before: int
     limit: int = 1_000
+
+
+class ForgetWorkers(Command, frozen=True, kw_only=True):
+    """→ int: workers that stopped before `before` and own nothing that were dropped, at most `limit`."""
+
+    before: int
+    limit: int = 1_000
+
+
+class ForgetRates(Command, frozen=True, kw_only=True):
+    """→ tuple[str, str] | None: where to go on, None at the end of the table. Of the next `limit` rates behind `after`
+    (workspace, key) those go that have let every start pass since `before`: without a row a rate is the same."""
+
+    before: int
+    after: tuple[str, str] = ("", "")
+    limit: int = 1_000
+
+
+class ExpireExecutions(Command, frozen=True, kw_only=True):
+    """→ Expired. Roots that have ended, with all below them that have ended too, are deleted with whatever is theirs; a
+    root below which something has not ended stays. At most `limit` executions; of a larger family a part."""
+
+    roots: list[bytes]
+    limit: int
 
 
 class TrimFeed(Command, frozen=True, kw_only=True):

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from perdure.base.clock import Clock
 from perdure.model.event import EventChunk
+from perdure.model.recorded import RecordedRun
 from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.commands import Command
 from perdure.store.records import (
@@ -22,14 +24,20 @@ from perdure.store.records import (
     ExecutionRecord,
     FlowRecord,
     FlowVersionRecord,
+    InboxPage,
+    InboxPlace,
     LimitState,
     NodeRunRecord,
+    Passed,
     Payload,
     QueuePlace,
+    TextHead,
     TokenRecord,
+    WaitFilter,
     WaitRecord,
     WorkerRecord,
 )
+from perdure.store.search.records import IndexSnapshot, IndexState, Segment
 
 
 class Batch(msgspec.Struct):
@@ -82,7 +90,9 @@ class Hint(msgspec.Struct, kw_only=True):
     lines: list[str] = []
     """Of the queue, which got rows."""
     feed: dict[int, int] = {}
-    """The newest commit with events, by writer."""
+    """The newest commit with events, by writer; said while others follow."""
+    follows: bool | None = None
+    """True: the sender follows what others commit, and they are to say so; False: they are to stop, it is too much."""
     everything: bool = False
     """Hints may have been lost: look at all of it."""
 
@@ -90,8 +100,9 @@ class Hint(msgspec.Struct, kw_only=True):
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """All conditions hold together; values of one list are alternatives, tags must all match.
 
-    `created_after` is inclusive, `created_before` exclusive; a tag without a value matches any. A unit has its
-    parent's tags. `kind` None is any.
+    Times (microseconds): `…_after` is inclusive, `…_before` exclusive; durations are both inclusive, and of what has
+    started and not ended they count to `now`. A tag without a value matches any. A unit has its parent's tags. `kind`
+    None is any. `trigger_id` needs `trigger_kind`; `worker` is who owns it now.
     """
 
     statuses: tuple[ExecutionStatus, ...] = ()
@@ -99,21 +110,46 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str | None = None
     tags: tuple[tuple[str, str | None], ...] = ()
     trigger_kind: str | None = None
+    trigger_id: str | None = None
     parent: bytes | None = None
     root: bytes | None = None
     replay_of: bytes | None = None
+    worker: str | None = None
     created_after: int | None = None
     created_before: int | None = None
+    started_after: int | None = None
+    started_before: int | None = None
+    finished_after: int | None = None
+    finished_before: int | None = None
+    min_duration: int | None = None
+    max_duration: int | None = None
+    now: int = 0
     kind: ExecutionKind | None = ExecutionKind.FLOW
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """`before`/`after` are exclusive ids of a keyset walk; `offset` is for small skips (≤ 10,000)."""
+    """`after` (exclusive) and `until` (inclusive) are ids in the order of the walk; `offset` is for small skips (≤ 10,000)."""
 
     limit: int = 100
     after: bytes | None = None
+    until: bytes | None = None
     offset: int = 0
     newest_first: bool = True
+
+
+class Listing(NamedTuple):
+    """A page. `rest_after` is the id behind which looking goes on, None when nothing is left: a page may be short, even
+    empty, because its time was over."""
+
+    records: list[ExecutionRecord]
+    rest_after: bytes | None
+
+
+class Statistics(NamedTuple):
+    """Rows of `{<group>: value, "count": n, "duration_us": [p50, p95, p99] | None}`, and whether nothing was left out."""
+
+    rows: list[dict[str, Any]]
+    is_exact: bool
 
 
 class Executions(Protocol):
@@ -137,6 +173,13 @@ class Executions(Protocol):
         """Rows of `{<group>: value, "count": n}`; groups are status, flow, namespace, trigger, hour, day."""
         ...
 
+    async def statistics(
+        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool, exact: bool
+    ) -> Statistics:
+        """As `stats`, with percentiles where `durations` are asked for and known. What the counters do not know is counted one
+        by one; without `exact`, among the newest only."""
+        ...
+
     async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]:
         """Executions of flows that it started; units are found by `list`."""
         ...
@@ -149,15 +192,100 @@ class Executions(Protocol):
 
     async def queue_place(self, workspace: str, id: bytes) -> QueuePlace | None: ...
     async def limit_state(self, workspace: str, id: bytes) -> LimitState | None: ...
+    async def start_due(self, workspace: str, id: bytes) -> int | None:
+        """When a start that was put off (to a time, by a rate) goes on, in microseconds; None when none was."""
+        ...
 
-    async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]: ...
+    async def passed(self, after: bytes, until: bytes, limit: int) -> list[Passed]:
+        """Executions of all workspaces between two ids, both exclusive, in order."""
+        ...
+
+    async def page(self, workspace: str, filter: ExecutionFilter, page: Page) -> Listing:
+        """What was found within a bounded time.
+
+        Raises `InvalidRequest` when the time was over before the offset was reached.
+        """
+        ...
+
+    async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]:
+        """The same, however long it takes."""
+        ...
+
+
+class Heads(Protocol):
+    """The beginnings of what executions hold, of all workspaces: what the index of texts is made from."""
+
+    async def of(self, ids: Sequence[bytes]) -> list[TextHead]:
+        """Of those that are there, in any order."""
+        ...
+
+    async def ended(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of them that have ended."""
+        ...
+
+    async def records(self, workspace: str, ids: Sequence[bytes]) -> list[ExecutionRecord]:
+        """Those of them that are the workspace's, in any order."""
+        ...
+
+    async def older(self, before: bytes, limit: int) -> list[tuple[str, bytes]]:
+        """(workspace, id) of the executions of flows behind an id, the newest first."""
+        ...
+
+    async def oldest(self) -> bytes | None: ...
+    async def bounds(self, filter: ExecutionFilter) -> tuple[bytes, bytes]:
+        """The first and last id that an execution created in the filter's time can have."""
+        ...
+
+
+class TextIndex(Protocol):
+    """See `perdure.store.search`. What changes it answers with false where another process holds the index."""
+
+    async def state(self) -> IndexState | None:
+        """None when there is no index yet."""
+        ...
+
+    async def snapshot(self, workspace: str) -> IndexSnapshot: ...
+    async def candidates(self, needles: Sequence[str], segments: Sequence[Segment]) -> list[bytes]:
+        """Executions of these segments that may hold all the needles, in no order."""
+        ...
+
+    async def tails(self) -> dict[str, int]:
+        """How many executions wait for a segment, by workspace."""
+        ...
+
+    async def tail(self, workspace: str, limit: int) -> list[bytes]: ...
+    async def hold(self, lease: int) -> bool:
+        """Whether this process may write, for `lease` microseconds from now."""
+        ...
+
+    async def release(self) -> None: ...
+    async def begin(self, state: IndexState, lease: int) -> bool:
+        """Empty the index and begin anew."""
+        ...
+
+    async def follow(self, state: IndexState, tail: list[tuple[str, bytes]], lease: int) -> bool:
+        """Note executions whose texts are new, and how far this is."""
+        ...
+
+    async def put_segment(
+        self, workspace: str, ids: Sequence[bytes], parts: Sequence[tuple[int, bytes]], lease: int
+    ) -> bool:
+        """A segment of these executions, which leave the tail; `ids` in the order of their groups."""
+        ...
+
+    async def forget(self, oldest: bytes, limit: int, lease: int) -> int:
+        """Drop segments of which all executions are older than the oldest there is; returns how many."""
+        ...
 
 
 class NodeRuns(Protocol):
     async def get(
         self, workspace: str, execution_id: bytes, node: str, ordinal: int, label: str = ""
     ) -> NodeRunRecord | None: ...
-    async def waits(self, workspace: str, execution_id: bytes) -> list[WaitRecord]: ...
+    async def recorded(self, workspace: str, execution_id: bytes) -> list[RecordedRun]:
+        """All of its node runs without their values, in any order, in one read."""
+        ...
+
     async def summary(self, workspace: str, execution_id: bytes) -> list[dict[str, Any]]:
         """Per node: `{node, type, runs, by_status: {…}, attempts, duration_us_sum, started_at, finished_at}`."""
         ...
@@ -171,6 +299,24 @@ class NodeRuns(Protocol):
         limit: int = 1000,
         after: tuple[str, int, str] | None = None,
     ) -> list[NodeRunRecord]: ...
+
+
+class Waits(Protocol):
+    async def of(self, workspace: str, execution_id: bytes) -> list[WaitRecord]:
+        """All that one execution waits for."""
+        ...
+
+    async def inbox(
+        self,
+        workspace: str,
+        filter: WaitFilter,
+        *,
+        by_due: bool = False,
+        after: InboxPlace | None = None,
+        limit: int = 100,
+    ) -> InboxPage:
+        """Open waits for somebody from outside, the oldest first; `by_due`, those that expire alone, the next due first."""
+        ...
 
 
 class Events(Protocol):
@@ -272,6 +418,15 @@ class Sharing(Protocol):
     @property
     def signals(self) -> Signals: ...
 
+    @property
+    def clock(self) -> Clock:
+        """The store's own clock, as far as it was heard: all who share the store go by it."""
+        ...
+
+    async def hear_clock(self) -> None:
+        """Ask what time it is there; twice a minute. Raises `StoreError`."""
+        ...
+
     def pulse(self) -> Pulse:
         """A new one, not connected yet."""
         ...
@@ -290,7 +445,13 @@ class Store(Protocol):
     @property
     def executions(self) -> Executions: ...
     @property
+    def heads(self) -> Heads: ...
+    @property
+    def texts(self) -> TextIndex: ...
+    @property
     def node_runs(self) -> NodeRuns: ...
+    @property
+    def waits(self) -> Waits: ...
     @property
     def events(self) -> Events: ...
     @property

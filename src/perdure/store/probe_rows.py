@@ -24,7 +24,7 @@ def put_executions(count: int, at: int, *, feed: tuple[int, int]) -> Procedure[N
     """The rows of that many one-step executions, from start to end; `feed` is (writer, n) of the commit."""
     ids = [new_id() for _ in range(count)]
     yield Many("executions_put", [_execution_row(id_, at) for id_ in ids])
-    yield Many("payloads_put", [(id_, "{}", None, 2) for id_ in ids])
+    yield Many("payloads_put", [(id_, "{}", None, 2, None) for id_ in ids])
     yield Many("node_runs_put", [_run_row(id_, "step", at) for id_ in ids])
     yield Many("events_put", [chunk for id_ in ids for chunk in _execution_chunks(id_, at)])
     yield Many("feed_put", [_feed_row(feed, at, ids)])
@@ -45,7 +45,7 @@ def _execution_row(id_: bytes, at: int) -> tuple[Any, ...]:
         None, None, None, None, id_, 0,
         None, None, None, None, 5,
         None, 1, 6, 0, at, None,
-        at, at, at, at, None, "flow", None,
+        at, at, at, at, None, "flow", None, 1,
     )  # fmt: skip
 
 

@@ -4,13 +4,18 @@ without us, the raw limits that stand beside its figures.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+from perdure.errors import InvalidSettings
 from perdure.store.activity import Activity
+from perdure.store.postgres import seed as postgres_seed
 from perdure.store.postgres.probes import open_postgres_probes
+from perdure.store.seeding import Drawing, Told
+from perdure.store.sqlite import seed as sqlite_seed
 from perdure.store.sqlite.probes import SqliteProbes
 
 
@@ -38,10 +43,8 @@ class Probes(Protocol):
         """How fast the rows of steps are inserted, `batch` steps of as many executions in a durable transaction."""
         ...
 
-    async def seed_history(
-        self, url: str, *, workspace: str, executions: int, now: int, told: Callable[[int], None]
-    ) -> None:
-        """Write that many ended executions, the newest at `now` (microseconds), into a store that nobody has open.
+    async def seed_history(self, url: str, drawing: Drawing, *, told: Told) -> None:
+        """Write that many ended executions into a store that nobody has open.
 
         `told` is called with the number of executions written so far.
         """
@@ -69,3 +72,22 @@ async def open_probes(url: str | None, folder: Path) -> AsyncIterator[Probes]:
     else:
         async with open_postgres_probes(url) as probes:
             yield probes
+
+
+async def seed_store(place: Path | str, drawing: Drawing, *, told: Told, adds: bool) -> None:
+    """Write a history into a SQLite file, or into the PostgreSQL store of that URL, which is made where there is none.
+
+    `told` is called with the number of executions written so far.
+
+    Raises:
+        InvalidSettings: executions stand there already, and it is not to be added to them (`adds`).
+        StoreLocked: a process owns the file.
+        StoreUnavailable and the like: as opening a store does.
+    """
+    unused = sqlite_seed.is_unused(place) if isinstance(place, Path) else await postgres_seed.is_unused(place)
+    if not unused and not adds:
+        raise InvalidSettings("executions stand in that store already; name another one, or add to them with --add")
+    if isinstance(place, Path):
+        await asyncio.to_thread(sqlite_seed.seed_history, place, drawing, told=told)
+    else:
+        await postgres_seed.seed_history(place, drawing, told=told)

@@ -23,13 +23,15 @@ from typing import Any, Protocol
 import msgspec
 
 from perdure.errors import CommitUnknown, RowRefused, StoreDamaged, StoreError, StoreIncompatible, StoreUnavailable
-from perdure.store.commands import Command
+from perdure.store.commands import Command, OutsideCommand
 from perdure.store.faults import reach
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost, Store
 from perdure.store.records import Advance
 
 MOST_ADVANCES = 2_000
 MOST_ROWS = 20_000
+MOST_OUTSIDE = 100
+"""Commands in one batch that are carried out one by one: for so long others wait for the rows that it has locked."""
 RETRY_FIRST_S = 0.05
 RETRY_MOST_S = 2.0
 CLOSE_PATIENCE_S = 10.0
@@ -293,5 +295,7 @@ def _weight(advance: Advance) -> int:
 
 
 def _command_weight(command: Command) -> int:
+    if isinstance(command, OutsideCommand):
+        return MOST_ROWS // MOST_OUTSIDE
     sized: Iterable[Any] = getattr(command, "executions", ())
-    return 6 * len(list(sized)) + 1
+    return sum(6 + (0 if new.reuse is None else len(new.reuse.runs)) for new in sized) + 1

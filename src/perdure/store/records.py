@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from perdure.model.answer import OUTSIDE, Terms
 from perdure.model.definition import DEFAULT_MAX_RECOVERIES, OnLimit
 from perdure.model.event import Event
 from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
@@ -73,6 +74,20 @@ class Payload(msgspec.Struct):
     output: Value | None = None
     error: dict[str, Any] | None = None
     """A failure's public form (`perdure.model.failure.Failure.public`)."""
+    replay: ReplayFacts | None = None
+    """Of a replay: how it was asked for."""
+
+
+class ReplayFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"begin": "from"}):
+    """How a replay was asked for: node ids, but for `begin`, which may be `failed` too, or None for the start."""
+
+    begin: list[str] | str | None = None
+    reuse: str = "independent"
+    input_edited: bool = False
+    edited: list[str] = []
+    """Nodes whose outputs were edited."""
+    whole: list[str] = []
+    """Each foreach of which all runs were taken over."""
 
 
 class NodeRunRecord(msgspec.Struct, kw_only=True):
@@ -100,7 +115,10 @@ class NodeRunRecord(msgspec.Struct, kw_only=True):
 
 
 class WaitRecord(msgspec.Struct, kw_only=True):
-    """What a suspended execution waits for. `kind` is approval, ask, signal, timer, child, unit or pause."""
+    """What a suspended execution waits for. `kind` is approval, ask, signal, timer, child, unit or pause.
+
+    `data` of the first three are `perdure.model.answer.Terms`, of a pause `{by, reason}`; that one has no node ("").
+    """
 
     node: str
     ordinal: int = 0
@@ -110,6 +128,49 @@ class WaitRecord(msgspec.Struct, kw_only=True):
     child: bytes | None = None
     data: dict[str, Any] | None = None
     created_at: int
+    execution_id: bytes = b""
+    workspace: str = ""
+    flow: str = ""
+    """Where one is written, these three are its execution's."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return (self.node, self.ordinal, self.label)
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """A response that was taken; with a decision in its terms the wait is over."""
+
+    wait: WaitRecord
+    terms: Terms
+
+
+class SignalSent(msgspec.Struct, frozen=True, kw_only=True):
+    """`wait` is the one that took it; None: it is kept until one comes, and `buffered` signals of its name with it."""
+
+    wait: WaitRecord | None
+    buffered: int
+
+
+class WaitFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Of open waits for somebody from outside; `kinds` are alternatives, and so are `approvers`.
+
+    `due_before` (exclusive) leaves out those that never expire.
+    """
+
+    kinds: tuple[str, ...] = OUTSIDE
+    flow: str | None = None
+    approvers: tuple[str, ...] = ()
+    due_before: int | None = None
+
+
+InboxPlace = tuple[int, bytes, str, int, str]
+"""Where one page of the inbox ended: when the wait was made (or is due), its execution, node, ordinal and label."""
+
+
+class InboxPage(msgspec.Struct, frozen=True, kw_only=True):
+    waits: list[WaitRecord]
+    next: InboxPlace | None
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -135,9 +196,32 @@ class RateClaim(msgspec.Struct, frozen=True):
     per: int
 
 
+class ReusedRun(NamedTuple):
+    """A node run of the original, by its row's key, with its place in the replay. `came_from` made the result."""
+
+    node: str
+    ordinal: int
+    label: str
+    to_ordinal: int
+    to_label: str
+    status: NodeStatus
+    attempt: int
+    came_from: bytes
+
+
+class Reuse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay takes over from `source`: rows are copied inside the store, edited ones come with their values."""
+
+    source: bytes
+    facts: ReplayFacts
+    runs: list[ReusedRun] = []
+    edited: list[NodeRunRecord] = []
+    artifacts: list[ArtifactRecord] = []
+
+
 class NewExecution(msgspec.Struct, kw_only=True):
     """A start. With `claim_by` it is inserted already running and owned by that worker (epoch 1)
-    where no limit, rate or `start_at` holds it back."""
+    where no limit, rate or `start_at` holds it back. With `reuse` it is a replay, and is claimed from the queue."""
 
     id: bytes
     kind: ExecutionKind = ExecutionKind.FLOW
@@ -169,6 +253,7 @@ class NewExecution(msgspec.Struct, kw_only=True):
     start_at: int | None = None
     deadline_at: int | None = None
     claim_by: str | None = None
+    reuse: Reuse | None = None
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -296,6 +381,23 @@ class WorkerRecord(msgspec.Struct, kw_only=True):
     """Executions that it owns, counted when it is read."""
 
 
+class Passed(NamedTuple):
+    """What decides whether an execution was kept long enough."""
+
+    id: bytes
+    namespace: str
+    status: str
+    finished_at: int | None
+    depth: int
+
+
+class Expired(NamedTuple):
+    """How many executions were deleted, and the roots that are left because these were enough."""
+
+    deleted: int
+    left: list[bytes]
+
+
 class TokenRecord(msgspec.Struct, kw_only=True):
     id: bytes
     name: str
@@ -324,3 +426,14 @@ class LimitState(msgspec.Struct, frozen=True):
     held: int
     ahead: int
     """How many wait before it."""
+
+
+class TextHead(NamedTuple):
+    """The beginnings of an execution's input, output and error; of a value that is a blob, the blob."""
+
+    id: bytes
+    input: str | None
+    input_blob: bytes | None
+    output: str | None
+    output_blob: bytes | None
+    error: str | None

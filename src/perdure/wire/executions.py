@@ -11,7 +11,8 @@ from msgspec import Meta, Struct, field
 from perdure.base.tags import MAX_TAGS
 from perdure.wire.artifacts import Artifact
 from perdure.wire.failure import Failure
-from perdure.wire.nodes import NodeRun, Wait
+from perdure.wire.nodes import NodeRun
+from perdure.wire.replays import AskedReplay
 from perdure.wire.scalars import (
     Duration,
     ExecutionKind,
@@ -25,9 +26,11 @@ from perdure.wire.scalars import (
     QueueName,
     TagKey,
     TagValue,
+    Text,
     Time,
     VersionNumber,
 )
+from perdure.wire.waits import Wait
 
 BATCH_LIMIT = 1_000
 """Starts in one batch."""
@@ -53,10 +56,17 @@ class StartBatch(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CancelExecution(Struct, kw_only=True, forbid_unknown_fields=True):
-    """`force` gives running attempts no grace."""
+    """`force` gives running attempts no grace, and cleans nothing up: also what is cleaning up already ends now."""
 
-    reason: Annotated[str, Meta(max_length=1000)] | None = None
+    reason: Annotated[Text, Meta(max_length=1000)] | None = None
     force: bool = False
+
+
+class TagExecution(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tags that are to stand there afterwards, and keys that are to be gone; a key in both is set."""
+
+    set: Annotated[dict[TagKey, TagValue], Meta(max_length=MAX_TAGS)] = field(default_factory=dict)
+    remove: Annotated[list[TagKey], Meta(max_length=MAX_TAGS)] = field(default_factory=list)
 
 
 class Trigger(Struct, frozen=True, kw_only=True):
@@ -68,7 +78,8 @@ class Trigger(Struct, frozen=True, kw_only=True):
 
 
 class ExecutionSummary(Struct, kw_only=True):
-    """An execution without its values: what lists are made of. One of kind `unit` makes the attempts of a node run of
+    """An execution without its values: what lists are made of. It waits in `queue` for a worker that has all the tags of
+    `requires`. One of kind `unit` makes the attempts of a node run of
     its parent, named by the trigger's context."""
 
     id: Id
@@ -82,6 +93,7 @@ class ExecutionSummary(Struct, kw_only=True):
     reason: str | None
     priority: int
     queue: str
+    requires: list[str]
     tags: dict[str, str]
     trigger: Trigger
     parent: Id | None
@@ -102,12 +114,13 @@ class ExecutionSummary(Struct, kw_only=True):
 
 
 class Execution(ExecutionSummary, kw_only=True):
-    """One execution. `nodes`, `waits`, `artifacts` and `config` (the flow version's definition) stand
-    there when `include` asks for them."""
+    """One execution. `replay` says how a replay was asked for, null for any other one. `nodes`, `waits`, `artifacts` and
+    `config` (the flow version's definition) stand there when `include` asks for them."""
 
     input: Json
     output: Json
     error: Failure | None
+    replay: AskedReplay | None = None
     nodes: list[NodeRun] | msgspec.UnsetType = msgspec.UNSET
     waits: list[Wait] | msgspec.UnsetType = msgspec.UNSET
     artifacts: list[Artifact] | msgspec.UnsetType = msgspec.UNSET
@@ -116,12 +129,14 @@ class Execution(ExecutionSummary, kw_only=True):
 
 class ExecutionList(Struct, kw_only=True):
     """`next` is the cursor of the following page; `total` is counted where `count` asks for it (a capped one
-    that reached the cap is a lower bound, told by `total_capped`)."""
+    that reached the cap is a lower bound, told by `total_capped`). `searched_until` stands there when a text was searched
+    for: what was written up to then was looked through."""
 
     data: list[ExecutionSummary]
     next: str | None
     total: int | None = None
     total_capped: bool = False
+    searched_until: Time | None = None
 
 
 class ExecutionSelection(Struct, kw_only=True):
@@ -131,6 +146,7 @@ class ExecutionSelection(Struct, kw_only=True):
     next: str | None
     total: int | None = None
     total_capped: bool = False
+    searched_until: Time | None = None
 
 
 class ExecutionBatch(Struct, kw_only=True):
@@ -138,7 +154,9 @@ class ExecutionBatch(Struct, kw_only=True):
 
 
 class ExecutionStats(Struct, kw_only=True):
-    """Rows of `{<group>: value, …, count: n}`."""
+    """Rows of `{<group>: value, …, count: n}`; hours and days are the times at which they begin, and bring
+    `throughput_per_s`, as does a range of creation times. With `durations`, `duration_ms: {p50, p95, p99}` of those that
+    ended (whole hours; whole days where flows are asked for; null where no histogram knows)."""
 
     data: list[dict[str, Json]]
     exact: bool

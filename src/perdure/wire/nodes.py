@@ -1,8 +1,6 @@
-"""Node runs, waits, and the graph they stand in."""
+"""Node runs, and the graph they stand in."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from msgspec import Struct, field
 
@@ -11,10 +9,12 @@ from perdure.wire.scalars import ExecutionStatus, FlowId, Id, Json, NodeStatus, 
 
 
 class UnitPlace(Struct, kw_only=True):
-    """Where the unit is that makes a node run's attempts: in a queue, or with a worker (its id and its name)."""
+    """Where the unit is that makes a node run's attempts: in a queue, for a worker with all the tags that it requires,
+    or with a worker (its id and its name)."""
 
     status: ExecutionStatus
     queue: str
+    requires: list[str]
     worker: str | None
     worker_name: str | None
 
@@ -48,23 +48,6 @@ class NodeRun(Struct, kw_only=True):
 class NodeRunList(Struct, kw_only=True):
     data: list[NodeRun]
     next: str | None
-
-
-class Wait(Struct, kw_only=True):
-    """`kind` is approval, ask, signal, timer, child, unit or pause."""
-
-    node: str
-    ordinal: int
-    label: str
-    kind: str
-    due_at: Time | None
-    child: Id | None
-    data: dict[str, Any] | None
-    created_at: Time
-
-
-class WaitList(Struct, kw_only=True):
-    data: list[Wait]
 
 
 class Edge(Struct, kw_only=True, rename={"source": "from", "target": "to"}):

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from perdure.base.texts import END
 from perdure.wire.flows import Source
 from perdure.wire.scalars import Id, Role, Time
 
 
 class CreateToken(Struct, kw_only=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+" + END)]
     role: Role
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 
@@ -69,6 +70,15 @@ class Health(Struct, kw_only=True):
     checks: dict[str, str]
 
 
+class SearchInfo(Struct, kw_only=True):
+    """The index of texts. `status`: current, building (searches are slower and whole), none. `lag_s`: how long ago the
+    oldest commit is that it has not followed. `waiting`: executions that it has not taken in."""
+
+    status: str
+    lag_s: float
+    waiting: int
+
+
 class SystemInfo(Struct, kw_only=True):
     """`open`: no token was made yet, so whoever reaches the loopback address may do everything. `recycles`: how often
     the process has replaced itself because of work that could not be stopped (`engine.orphans`)."""
@@ -85,6 +95,7 @@ class SystemInfo(Struct, kw_only=True):
     recycles: int
     workspace: str
     store: dict[str, Any]
+    search: SearchInfo
     engine: dict[str, Any]
     sources: list[Source]
     streams: int

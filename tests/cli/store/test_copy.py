@@ -26,7 +26,7 @@ from tests.served import clean_environ, perdure, serving
 FLOWS = Path(__file__).parent / "flows"
 TEXT = "x" * 100_000
 BEGINNING = cursor_of(Place({}), "default")
-EMPTY = {"inbox", "queue", "counter_deltas", "counters", "hours", "days", "totals"}
+EMPTY = {"inbox", "queue", "counter_deltas", "counters", "hours", "days", "totals", "durations", "measures"}
 """Tables that may be empty in the store that was left: what is in them comes and goes."""
 
 
@@ -60,9 +60,12 @@ def left_once(tmp_path_factory: pytest.TempPathFactory) -> Left:
         ids["holder"], ids["waiter"] = start("single").id, start("single").id
         ids["first"], ids["rated"] = start("rated", wait_s=30).id, start("rated").id
         ids["later"] = start("done", input={"text": "a"}, start_at=datetime.fromtimestamp(time.time() + 8, UTC)).id
+        gate = start("gate")
+        gate.signal("paid", 7)
+        ids["gate"] = gate.id
         ids["stuck"] = start("stuck", input={"flag": str(flag)}).id
         wanted = {(ids["stuck"], "node.started"), (ids["parent"], "execution.suspended"),
-                  (ids["holder"], "execution.suspended")}  # fmt: skip
+                  (ids["holder"], "execution.suspended"), (ids["gate"], "execution.suspended")}  # fmt: skip
         seen: dict[str, list[int]] = {}
         cursor = BEGINNING
         for event in client.system.events(cursor=cursor):
@@ -91,8 +94,9 @@ def note(seen: dict[str, list[int]], event: Event) -> str:
 
 def go_on(left: Left, url: str, *, on_reset: Callable[[Any], None], token: str | None = None) -> None:
     """Let everything come to its end, and read the feed from where it was left until then."""
-    unfinished = {left.ids[name] for name in ("parent", "child", "holder", "waiter", "rated", "later", "stuck")}
+    unfinished = {left.ids[name] for name in ("parent", "child", "holder", "waiter", "rated", "later", "stuck", "gate")}
     with Client(url, token=token) as client:
+        client.executions.handle(left.ids["gate"]).approve()
         for event in client.system.events(cursor=left.cursor, on_reset=on_reset):
             note(left.seen, event)
             if event.type == "execution.completed":
@@ -101,6 +105,7 @@ def go_on(left: Left, url: str, *, on_reset: Callable[[Any], None], token: str |
                 break
         handle = client.executions.handle(left.ids["done"])
         assert handle.result() == TEXT
+        assert client.executions.handle(left.ids["gate"]).result() == 7
         (published,) = handle.artifacts()
         assert client.artifacts.read(published.id) == bytes(range(256)) * 2_400
         assert (

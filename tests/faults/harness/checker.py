@@ -13,7 +13,7 @@ import msgspec
 
 from tests.faults.harness.api import TERMINAL
 from tests.faults.harness.ledger import Acknowledgement, Boot, Effect, Harm
-from tests.faults.harness.store import Facts
+from tests.faults.harness.store import Facts, Row
 
 NODE_ENDS = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "orphaned"})
 LAST_BREATH = 1_000_000
@@ -31,6 +31,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     boots: Sequence[Boot] = ()
     harms: Sequence[Harm] = ()
     """What was done where many processes share the work; `boots` are those of the one that has it alone."""
+    clocks_apart: int = 0
+    """Microseconds by which the store's clock, as its processes estimate it, may differ from that of the effects."""
 
     def thawed(self, at: int) -> bool:
         """Whether something that stood still had just gone on then."""
@@ -152,7 +154,7 @@ def effects_in_time(evidence: Evidence) -> Iterator[str]:
         if run["status"] == "orphaned":
             continue
         for what, end in (("its result", run["finished_at"]), ("its execution's end", execution["finished_at"])):
-            if end is not None and effect.at > end and not evidence.thawed(effect.at):
+            if end is not None and effect.at > end + evidence.clocks_apart and not evidence.thawed(effect.at):
                 yield f"N: an effect of {place} came {effect.at - end} µs after {what}"
         if run["status"] == "completed" and effect.attempt > run["attempt"]:
             yield f"N: an effect of {place} in attempt {effect.attempt}, recorded is {run['attempt']}"
@@ -232,10 +234,12 @@ def leftovers(evidence: Evidence) -> Iterator[str]:
 
 
 def counters(evidence: Evidence) -> Iterator[str]:
-    """The counters say what a recount says."""
+    """The counters say what a recount says, which leaves units out."""
     facts = evidence.facts
     recount: Counter[tuple[str, ...]] = Counter(
-        (row["workspace"], row["flow"], row["status"], row["trigger_kind"]) for row in facts.executions.values()
+        (row["workspace"], row["flow"], row["status"], row["trigger_kind"])
+        for row in facts.executions.values()
+        if not _is_unit(row)
     )
     for table, counted in facts.counted.items():
         for key in sorted(recount.keys() | counted.keys()):
@@ -250,7 +254,8 @@ def families(evidence: Evidence) -> Iterator[str]:
     for id, row in facts.executions.items():
         if row["parent"] is None:
             continue
-        born[row["parent"], row["parent_node"], row["parent_ordinal"], row["parent_attempt"]] += 1
+        place = row["parent_node"], row["parent_ordinal"], row["parent_attempt"], row.get("parent_label", "")
+        born[row["parent"], *place] += 1
         parent = facts.executions.get(_dashed(row["parent"]))
         if parent is None:
             yield f"T: {id} has lost its parent"
@@ -262,14 +267,18 @@ def families(evidence: Evidence) -> Iterator[str]:
 
 
 def integrity(evidence: Evidence) -> Iterator[str]:
-    """I: the file is sound, and tags are where their executions say."""
+    """I: the file is sound, and tags are where their executions say; those of units are in no index."""
     facts = evidence.facts
     if facts.integrity != ["ok"]:
         yield f"I: {'; '.join(facts.integrity)}"
     for id, row in facts.executions.items():
-        tags = msgspec.json.decode(row["tags"])
+        tags = {} if _is_unit(row) else msgspec.json.decode(row["tags"])
         if tags != facts.tags.get(id, {}):
             yield f"I: {id} has the tags {tags}, the index {facts.tags.get(id, {})}"
+
+
+def _is_unit(row: Row) -> bool:
+    return bool(row.get("kind") == "unit")
 
 
 def _dashed(id: bytes) -> str:

@@ -50,9 +50,8 @@ BELONGINGS = ("queue", "slots", "timers", "inbox", "waits")
 
 
 def database(home: Path) -> Path:
-    """The one database file of a home."""
-    [found] = [path for path in home.iterdir() if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"]
-    return found
+    """The store of a home; its header may still stand in the WAL, so that the name alone tells."""
+    return home / "perdure.db"
 
 
 def open_beside(path: Path) -> apsw.Connection:

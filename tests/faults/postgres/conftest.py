@@ -34,15 +34,9 @@ def cluster(tmp_path: Path, postgres: Postgres) -> Iterator[Cluster]:
         made.close()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder belongs to `make chaos` until it was timed on a quiet machine: it takes minutes.
-
-    Four processes and a database for one test take their time on a machine that is busy with others.
-    """
+    """Four processes and a database for one test take their time on a machine that is busy with others."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.timeout(300))
-            if item.path.name != "test_link.py":
-                item.add_marker(pytest.mark.chaos)

@@ -58,7 +58,7 @@ def told_to_come_again(api: Api) -> None:
 
 @pytest.mark.parametrize("seed", [9])
 def test_a_database_that_crashes_loses_nothing_and_repeats_nothing(cluster: Cluster, seed: int) -> None:
-    crash_loop(cluster, seed=seed, crashes=4)
+    crash_loop(cluster, seed=seed, crashes=2)
 
 
 def test_a_database_that_crashes_during_the_rescue_delays_it_only(cluster: Cluster) -> None:

@@ -34,7 +34,10 @@ class FeedReader:
         return self.of(execution)
 
     def stop(self) -> None:
+        """It need not hear of the end of its connection; `join` returns when there is none any more."""
         self._stopping = True
+
+    def join(self) -> None:
         self._thread.join(40)
 
     def _run(self) -> None:
@@ -87,3 +90,5 @@ def test_what_is_committed_late_reaches_every_reader_in_order(cluster: Cluster) 
     for reader in readers:
         reader.stop()
     cluster.verdict()
+    for reader in readers:
+        reader.join()

@@ -1,6 +1,7 @@
 """Faults 5, 6, 7, 8: workers that stood still, came back under the same name, or were declared dead by two at once."""
 
 from tests.faults.harness.cluster import API_ONLY, LEASE_S, SERVER, TAKEN_OVER_S, WORKER, Cluster, Member
+from tests.faults.harness.processes import Process, alive
 from tests.faults.harness.waiting import until
 
 FENCED_EXIT = 75
@@ -36,6 +37,31 @@ def test_a_machine_that_stood_still_past_its_lease_has_lost_what_it_owned(cluste
     gate.touch()
     ended = cluster.api.ended(id)
     assert (ended["status"], ended["recoveries"]) == ("completed", 1)
+    cluster.verdict()
+
+
+def test_a_worker_that_stands_still_alone_takes_its_nodes_with_it(cluster: Cluster) -> None:
+    """Fault 5, for the worker's own process: its node processes go on, until others are about to have their work."""
+    server = cluster.member("server", *API_ONLY)
+    workers = [cluster.member(name, *WORKER) for name in ("one", "two")]
+    cluster.start(server, *workers)
+    gate = cluster.gate("gate")
+    id = cluster.api.start("faults/ticking", {"gate": gate.name, "ledger": cluster.ledger})["id"]
+    first = cluster.begun(id, times=3)
+    zombie = the_owner(cluster, id)
+    beside = [Process(one.pid, one.started) for one in first if one.node in {"process", "shell"}]
+    with cluster.harming("frozen"), zombie.server.frozen():
+        owned_by_other(cluster, id, zombie.server.environment["PERDURE_WORKER_NAME"])
+        assert not alive(beside), "nobody has it before they are dead"
+        second = cluster.begun(id, times=6)
+    until(lambda: zombie.server.revive() or back_again(cluster, zombie), within_s=TAKEN_OVER_S, what="it is back")
+    gate.touch()
+    ended = cluster.api.ended(id)
+    assert (ended["status"], ended["recoveries"]) == ("completed", 1)
+    assert {run["attempt"] for run in cluster.api.nodes(id)} == {1}, "what was killed with its lease has not failed"
+    taken_at = min(one.at for one in second if one.epoch > 1)
+    effects = cluster.effects.lines(execution=id)
+    assert not [one for one in effects if one.epoch == 1 and one.at > taken_at and one.node in {"process", "shell"}]
     cluster.verdict()
 
 

@@ -8,7 +8,7 @@ from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.commands import StartExecutions
 from perdure.store.interface import Advanced, Lost
 from perdure.store.records import ArtifactRecord, Started, Value, WaitRecord
-from tests.store.world import WORKSPACE, World, value
+from tests.store.world import FLOW, WORKSPACE, World, value
 
 RUNNING, COMPLETED, SUSPENDED = ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.SUSPENDED
 
@@ -64,9 +64,17 @@ async def test_a_node_run_replaces_its_row(world: World) -> None:
 async def test_an_end_is_complete(world: World) -> None:
     record = await world.get(world.started(deadline_at=world.now + 10**9).id)
     world.send(record.id)
-    wait = WaitRecord(node="n", kind="signal", data={"name": "go"}, created_at=world.now)
+    wait = WaitRecord(
+        node="n",
+        kind="signal",
+        data={"name": "go"},
+        created_at=world.now,
+        execution_id=record.id,
+        workspace=WORKSPACE,
+        flow=FLOW,
+    )
     world.advance(record, RUNNING, waits_opened=[wait])
-    assert await world.store.node_runs.waits(WORKSPACE, record.id) == [wait]
+    assert await world.store.waits.of(WORKSPACE, record.id) == [wait]
     error = {"code": "node_failed", "message": "no"}
     world.advance(record, ExecutionStatus.FAILED, output=value('"x"'), error=error)
     ended = await world.get(record.id)
@@ -74,7 +82,7 @@ async def test_an_end_is_complete(world: World) -> None:
     payload = await world.store.executions.payload(WORKSPACE, record.id)
     assert payload is not None
     assert (payload.output, payload.error) == (value('"x"'), error)
-    assert await world.store.node_runs.waits(WORKSPACE, record.id) == []
+    assert await world.store.waits.of(WORKSPACE, record.id) == []
     assert await world.messages(record.id) == []
     assert world.fire() is None
     assert await world.types(record.id) == ["execution.created", "execution.started", "execution.failed"]

@@ -32,7 +32,7 @@ async def test_what_sleeps_is_cancelled_with_all_that_it_waits_for(world: World)
     assert world.cancel(started.id) == [CANCELLED]
     found = {run.node: run.status for run in await world.store.node_runs.list(WORKSPACE, started.id)}
     assert found == {"n": NodeStatus.CANCELLED, "m": NodeStatus.COMPLETED}
-    assert await world.store.node_runs.waits(WORKSPACE, started.id) == []
+    assert await world.store.waits.of(WORKSPACE, started.id) == []
     assert await world.messages(started.id) == []
     assert (world.claim(), world.fire()) == ([], None)
     assert (await world.types(started.id))[-2:] == ["node.cancelled", "execution.cancelled"]

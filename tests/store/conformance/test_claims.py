@@ -3,7 +3,7 @@
 from perdure.base.clock import HOUR, MINUTE, SECOND
 from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.records import QueuePlace, WaitRecord
-from tests.store.world import WORKSPACE, World, value
+from tests.store.world import FLOW, WORKSPACE, World, value
 
 
 def test_first_come_first_served_within_a_priority(world: World) -> None:
@@ -73,7 +73,16 @@ async def test_a_claim_brings_all_that_an_owner_needs(world: World) -> None:
     assert [one.record.id for one in claimed] == [one.id for one in started]
     assert [one.payload.input.text for one in claimed] == [f'{{"n":{n}}}' for n in range(300)]
     runs = [world.node_run(f"n{n}", NodeStatus.SUSPENDED, output=value(str(n))) for n in range(20)]
-    wait = WaitRecord(node="n1", kind="timer", due_at=5, data={"a": 1}, created_at=world.now)
+    wait = WaitRecord(
+        node="n1",
+        kind="timer",
+        due_at=5,
+        data={"a": 1},
+        created_at=world.now,
+        execution_id=claimed[7].record.id,
+        workspace=WORKSPACE,
+        flow=FLOW,
+    )
     record = claimed[7].record
     world.suspend(record, node_runs=runs, waits_opened=[wait])
     world.send(record.id, "signal", {"go": True})

@@ -3,7 +3,7 @@
 import pytest
 
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.store.commands import Heartbeat, RegisterWorker, StopWorker
+from perdure.store.commands import ClaimExecutions, InterruptWorkers, RegisterWorker, StopWorker
 from perdure.store.interface import Lost
 from perdure.store.records import WorkerRecord
 from tests.store.world import WORKSPACE, World
@@ -106,15 +106,15 @@ async def test_workers_are_known_until_they_stop(world: World) -> None:
             id=name, number=0, name=name, host="h", pid=1, started_at=world.now, heartbeat_at=world.now
         )
         world.do(RegisterWorker(at=world.now, worker=worker))
-    registered = (await world.store.workers.list())[-1].heartbeat_at
-    assert world.do(Heartbeat(at=world.later(5), worker="a")) is True
-    assert world.do(Heartbeat(at=world.now, worker="nobody")) is False
+    world.start()
+    assert world.claim("c", limit=0) == []
     world.do(StopWorker(at=world.later(1), worker="a"))
-    assert world.do(Heartbeat(at=world.now, worker="a")) is False
-    world.interrupt("b")
-    assert world.do(Heartbeat(at=world.now, worker="b")) is False
-    b, a = await world.store.workers.list()
-    assert (a.id, a.stopped_at) == ("a", world.now)
-    # By the clock of the store, which need not be ours.
-    assert a.heartbeat_at > registered
-    assert (b.id, b.number) == ("b", a.number + 1)
+    stopped_at = world.now
+    assert world.do(ClaimExecutions(at=world.now, worker="a", queues=None, limit=1)) is None
+    world.do(InterruptWorkers(at=world.later(1), workers=("b",)))
+    assert world.do(ClaimExecutions(at=world.now, worker="b", queues=None, limit=1)) is None
+    assert world.do(ClaimExecutions(at=world.now, worker="nobody", queues=None, limit=1)) is None
+    c, b, a = await world.store.workers.list()
+    assert (a.id, a.stopped_at) == ("a", stopped_at)
+    assert (b.id, b.number, b.stopped_at) == ("b", a.number + 1, world.now)
+    assert (c.id, c.stopped_at) == ("c", None)

@@ -157,6 +157,14 @@ async def test_a_limit_is_taken_when_the_start_is_due(world: World) -> None:
     assert await world.status(early.id) == (QUEUED, None)
 
 
+async def test_a_start_that_is_put_off_tells_until_when(world: World) -> None:
+    soon = world.now + HOUR
+    waiting = world.start(start_at=soon)
+    assert await world.store.executions.start_due(WORKSPACE, waiting.id) == soon
+    assert await world.store.executions.start_due("other", waiting.id) is None
+    assert await world.store.executions.start_due(WORKSPACE, world.start().id) is None
+
+
 async def test_a_limit_shows_who_holds_it(world: World) -> None:
     holders = [world.started(limit=world.limit(2)) for _ in range(2)]
     waiting = [world.start(limit=world.limit(2)) for _ in range(2)]

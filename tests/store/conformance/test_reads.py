@@ -1,5 +1,6 @@
 """Lists, counts and statistics agree with what was written, in every workspace for itself."""
 
+import math
 import random
 from typing import Any
 
@@ -11,6 +12,9 @@ from perdure.model.event import Event
 from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.commands import FoldCounters, TrimFeed
 from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.matching import matches as in_words
+from perdure.store.reads import executions as reading
+from perdure.store.reads import listing
 from perdure.store.records import ExecutionRecord
 from tests.store.world import BEGIN, WORKSPACE, World, value
 
@@ -38,6 +42,24 @@ FILTERS: list[dict[str, Any]] = [
     {"created_after": BEGIN + HOUR, "created_before": BEGIN + HOUR + 20 * SECOND},
     {"created_after": BEGIN + 2 * DAY, "created_before": BEGIN + DAY},
     {"tags": (("color", "red"),), "created_after": BEGIN + 9 * HOUR, "flow": "a/y"},
+    {"trigger_kind": "schedule", "trigger_id": "nightly"},
+    {"trigger_kind": "schedule", "trigger_id": "nightly", "statuses": (ExecutionStatus.FAILED,)},
+    {"trigger_kind": "api", "trigger_id": "nightly"},
+    {"worker": "w1"},
+    {"worker": "w1", "flow": "a/x", "tags": (("color", "red"),)},
+    {"worker": "nobody"},
+    {"started_after": BEGIN + 30 * HOUR},
+    {"started_before": BEGIN + 30 * HOUR, "flow": "a/x"},
+    {"started_after": BEGIN + 8 * HOUR, "started_before": BEGIN + 40 * HOUR, "statuses": (ExecutionStatus.FAILED,)},
+    {"finished_after": BEGIN + 30 * HOUR},
+    {"finished_before": BEGIN + 30 * HOUR},
+    {"finished_after": BEGIN + 8 * HOUR, "finished_before": BEGIN + 9 * HOUR},
+    {"finished_after": BEGIN + 50 * HOUR, "trigger_kind": "schedule", "tags": (("size", None),)},
+    {"min_duration": 10 * SECOND},
+    {"max_duration": 10 * SECOND},
+    {"min_duration": 5 * SECOND, "max_duration": HOUR, "namespace": "a"},
+    {"min_duration": 2 * DAY},
+    {"min_duration": HOUR, "statuses": (ExecutionStatus.RUNNING,), "created_before": BEGIN + 60 * HOUR},
 ]
 
 
@@ -53,11 +75,14 @@ def populate(world: World, count: int = 240) -> list[bytes]:
         started = world.start(
             flow=flow,
             tags=tags,
-            trigger_kind=dice.choice(["api", "api", "schedule"]),
+            trigger_kind=(kind := dice.choice(["api", "api", "schedule"])),
+            trigger_id=dice.choice(["nightly", "hourly"]) if kind == "schedule" else None,
             created_at=world.now + dice.randrange(-30, 30) * SECOND,
             claim_by=None if status is ExecutionStatus.QUEUED else "w1",
         )
         if status not in (ExecutionStatus.QUEUED, ExecutionStatus.RUNNING):
+            if dice.random() < 0.5:
+                world.later(10 ** dice.randrange(1, 9))
             world.end(started, status)
         ids.append(started.id)
         world.start(workspace="other", flow=flow, tags=tags)
@@ -74,17 +99,37 @@ def matches(record: ExecutionRecord, wanted: dict[str, Any]) -> bool:
         and record.trigger_kind == wanted.get("trigger_kind", record.trigger_kind)
         and all(key in record.tags and part in (None, record.tags[key]) for key, part in wanted.get("tags", ()))
         and wanted.get("created_after", 0) <= record.created_at < wanted.get("created_before", 1 << 62)
+        and all(getattr(record, name) == wanted.get(name, getattr(record, name)) for name in ("trigger_id", "worker"))
+        and all(within(getattr(record, f"{name}_at"), name, wanted) for name in ("started", "finished"))
+        and took(record, wanted)
     )
+
+
+def within(at: int | None, name: str, wanted: dict[str, Any]) -> bool:
+    if not {f"{name}_after", f"{name}_before"} & wanted.keys():
+        return True
+    return at is not None and wanted.get(f"{name}_after", 0) <= at < wanted.get(f"{name}_before", 1 << 62)
+
+
+def took(record: ExecutionRecord, wanted: dict[str, Any]) -> bool:
+    if not {"min_duration", "max_duration"} & wanted.keys():
+        return True
+    if record.started_at is None:
+        return False
+    duration = max((record.finished_at or wanted["now"]) - record.started_at, 0)
+    return bool(wanted.get("min_duration", 0) <= duration <= wanted.get("max_duration", 1 << 62))
 
 
 async def test_every_filter_lists_and_counts_what_it_says(world: World) -> None:
     ids = populate(world)
     records = [await world.get(id) for id in ids]
     executions = world.store.executions
-    for wanted in FILTERS:
+    for conditions in FILTERS:
+        wanted = {**conditions, "now": world.now}
         filter = ExecutionFilter(**wanted)
         expected = sorted((record for record in records if matches(record, wanted)), key=lambda one: one.id)
         newest_first = [record.id for record in reversed(expected)]
+        assert [record for record in records if in_words(record, filter)] == sorted(expected, key=records.index), wanted
         found = await executions.list(WORKSPACE, filter, Page(limit=1000))
         assert [record.id for record in found] == newest_first, wanted
         oldest_first = await executions.list(WORKSPACE, filter, Page(limit=1000, newest_first=False))
@@ -93,6 +138,73 @@ async def test_every_filter_lists_and_counts_what_it_says(world: World) -> None:
         assert await executions.count(WORKSPACE, filter, 5) == min(len(expected), 5), wanted
         for names in (["status"], ["namespace", "status"], ["flow", "trigger"], ["hour"], ["day", "status"], []):
             assert await executions.stats(WORKSPACE, filter, names) == grouped(expected, names), (wanted, names)
+
+
+async def test_percentiles_of_durations_are_within_two_percent(world: World) -> None:
+    ids = populate(world)
+    world.do(FoldCounters(at=world.now, limit=100))
+    records = [await world.get(id) for id in ids]
+    asked: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, []),
+        ({}, ["status"]),
+        ({}, ["flow", "status"]),
+        ({"flow": "a/x"}, ["trigger"]),
+        ({"namespace": "a"}, ["day"]),
+        ({"trigger_kind": "schedule"}, ["namespace"]),
+        ({"statuses": (ExecutionStatus.FAILED,)}, ["hour"]),
+        ({"created_after": BEGIN // DAY * DAY + DAY, "flow": "a/y"}, ["status"]),
+        ({"created_before": BEGIN // HOUR * HOUR + 30 * HOUR}, ["trigger"]),
+    ]
+    for _ in range(2):
+        for wanted, names in asked:
+            filter = ExecutionFilter(**wanted)
+            rows, is_exact = await world.store.executions.statistics(
+                WORKSPACE, filter, names, durations=True, exact=True
+            )
+            assert is_exact
+            fitting = [record for record in records if matches(record, wanted)]
+            assert [{**row, "duration_us": None} for row in rows] == [
+                {**row, "duration_us": None} for row in grouped(fitting, names)
+            ]
+            for row in rows:
+                members = [
+                    record for record in fitting if grouped([record], names)[0].items() - {("count", 1)} <= row.items()
+                ]
+                assert_close(row["duration_us"], [took_us(one) for one in members if one.finished_at is not None])
+        while world.do(FoldCounters(at=world.now, limit=1_000)):
+            pass
+
+
+def took_us(record: ExecutionRecord) -> int:
+    assert record.started_at is not None
+    assert record.finished_at is not None
+    return max(record.finished_at - record.started_at, 0)
+
+
+def assert_close(found: list[float] | None, durations: list[int]) -> None:
+    if not durations:
+        assert found is None
+        return
+    assert found is not None
+    ordered = sorted(durations)
+    for share, one in zip((0.5, 0.95, 0.99), found, strict=True):
+        true = ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+        assert abs(one - true) <= 0.02 * true
+
+
+async def test_what_need_not_be_exact_is_counted_among_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    populate(world, 100)
+    red = ExecutionFilter(tags=(("color", "red"),))
+    count = world.store.executions.statistics
+    whole = await count(WORKSPACE, red, ["status"], durations=True, exact=True)
+    assert await count(WORKSPACE, red, ["status"], durations=True, exact=False) == whole
+    assert {row["duration_us"] for row in whole.rows} == {None}
+    monkeypatch.setattr(reading, "LOOKED_AT", 10)
+    rows, is_exact = await count(WORKSPACE, red, ["status"], durations=False, exact=False)
+    assert not is_exact
+    assert sum(row["count"] for row in rows) == 10
 
 
 def grouped(records: list[ExecutionRecord], names: list[str]) -> list[dict[str, Any]]:
@@ -128,6 +240,45 @@ async def test_pages_follow_each_other_without_gap_or_double(world: World, wante
         assert walked == everything
         skipped = await executions.list(WORKSPACE, filter, Page(limit=5, offset=11, newest_first=newest_first))
         assert skipped == everything[11:16]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"tags": (("color", "red"),), "flow": "a/x"},
+        {"started_after": BEGIN, "statuses": (ExecutionStatus.FAILED,)},
+        {"max_duration": 1, "namespace": "a"},
+        {"flow": "a/x", "trigger_kind": "schedule"},
+    ],
+)
+async def test_a_page_that_took_too_long_is_short_and_says_where_to_go_on(
+    world: World, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    populate(world, 120)
+    filter = ExecutionFilter(**wanted, now=world.now)
+    executions = world.store.executions
+    for newest_first in (True, False):
+        everything = await executions.list(WORKSPACE, filter, Page(limit=1000, newest_first=newest_first))
+        assert everything
+        with monkeypatch.context() as impatient:
+            impatient.setattr(listing, "PATIENCE_S", -1.0)
+            impatient.setattr(listing, "FIRST_SPAN", 7)
+            walked: list[ExecutionRecord] = []
+            page, sizes = Page(limit=5, newest_first=newest_first), []
+            while True:
+                records, rest_after = await executions.page(WORKSPACE, filter, page)
+                walked += records
+                sizes.append(len(records))
+                if rest_after is None:
+                    break
+                page = Page(limit=5, newest_first=newest_first, after=rest_after)
+            assert walked == everything
+            assert min(sizes) < 5
+            skipped = Page(limit=5, offset=len(everything) - 1, newest_first=newest_first)
+            if len(everything) > 7:
+                with pytest.raises(InvalidRequest, match="cursor"):
+                    await executions.page(WORKSPACE, filter, skipped)
+        assert (await executions.page(WORKSPACE, filter, skipped)).records == everything[-1:]
 
 
 async def test_families_and_replays(world: World) -> None:
@@ -166,7 +317,7 @@ async def test_one_workspace_sees_nothing_of_another(world: World) -> None:
     assert await store.node_runs.list(WORKSPACE, foreign.id) == []
     assert await store.node_runs.get(WORKSPACE, foreign.id, "n", 0) is None
     assert await store.node_runs.summary(WORKSPACE, foreign.id) == []
-    assert await store.node_runs.waits(WORKSPACE, foreign.id) == []
+    assert await store.waits.of(WORKSPACE, foreign.id) == []
     assert await store.events.page(WORKSPACE, foreign.id, 0, 10) == []
     assert [chunks for _, _, chunks in await store.events.feed(WORKSPACE, {}, 10)] == [[]]
     assert await store.executions.list(WORKSPACE, ExecutionFilter(tags=(("a", "b"),)), Page()) == []

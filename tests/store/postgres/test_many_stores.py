@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from perdure.base.clock import HOUR, MINUTE, SECOND
@@ -26,8 +28,9 @@ from perdure.store.commands import (
 )
 from perdure.store.interface import Advanced, Batch, ExecutionFilter, Lost, Page
 from perdure.store.postgres.store import PostgresStore
+from perdure.store.procedures.timers import HELD_PAUSE
 from perdure.store.records import Advance
-from tests.store.databases import fresh_url
+from tests.store.databases import SCHEMA, base_url, fresh_url
 from tests.store.portal import Ported, call
 from tests.store.world import WORKSPACE, World, hashed
 
@@ -311,3 +314,26 @@ async def test_a_frozen_process_does_not_hold_the_others_for_ever(cluster: Clust
     assert isinstance(call(scenario)[0], Advanced)
     assert world.later(SECOND)
     assert len(cluster.at_once(lambda: cluster.write(1, StartExecutions(at=world.now, executions=[world.new()])))) == 1
+
+
+async def test_a_timer_that_another_holds_is_looked_at_again_later_and_not_at_once(cluster: Cluster) -> None:
+    """Its time is past, and nothing can be done: whoever came back at once would come back for ever."""
+    world = cluster.world
+    held = world.started("w1")
+    world.suspend(held, wake_at=world.later(HOUR))
+    due_at = world.now + 2 * HOUR
+    later = world.start(start_at=due_at)
+
+    async def fire_beside_the_holder() -> list[Any]:
+        holder = await asyncpg.connect(base_url(), server_settings={"search_path": SCHEMA})
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT FROM executions WHERE id = $1 FOR UPDATE", UUID(bytes=held.id))
+                return [(await cluster.write(number, FireTimers(at=world.now)))[0] for number in range(STORES)]
+        finally:
+            await holder.close()
+
+    assert call(fire_beside_the_holder) == [world.now + HELD_PAUSE] * STORES
+    assert world.fire() == due_at
+    assert [claimed.record.id for claimed in world.claim()] == [held.id]
+    assert (await world.get(later.id)).status is ExecutionStatus.PENDING

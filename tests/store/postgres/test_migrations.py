@@ -29,7 +29,11 @@ from tests.store.world import World
 
 ID = b"\x01" * 16
 NEWEST = len(migrations())
-OURS_ALONE = {"schema_migrations", "writers", "blob_contents", "blob_chunks"}
+OURS_ALONE = {
+    "schema_migrations", "writers", "blob_contents", "blob_chunks",
+    "search_holder", "search_parts", "search_segments", "search_state", "search_tail",
+}  # fmt: skip
+"""SQLite has the search's tables in a file of their own."""
 
 
 class Place:

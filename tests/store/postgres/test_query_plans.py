@@ -15,7 +15,18 @@ from perdure.store.reads.filters import FilterQuery
 from perdure.store.statements import Query, library
 from tests.store.databases import fresh_url, opened
 
-SMALL = {"flows", "flow_versions", "workers", "tokens", "measures", "writers", "pg_stat_activity", "pg_database"}
+SMALL = {
+    "search_state",
+    "search_holder",
+    "flows",
+    "flow_versions",
+    "workers",
+    "tokens",
+    "measures",
+    "writers",
+    "pg_stat_activity",
+    "pg_database",
+}
 """What may be scanned: tables that people fill by hand, one row for each process, and views of the server."""
 SCANNED_IN_PART = {
     "counter_deltas_sum": "stops at its limit, oldest first",
@@ -23,6 +34,9 @@ SCANNED_IN_PART = {
     "owners_lost": "jumps from worker to worker in the partial index of owned executions",
     "queue_family": "the empty index of units, as long as there are none",
     "queue_lines": "jumps from line to line in the index",
+    "search_clear": "everything goes",
+    "search_segments_end": "the last one, by the primary key",
+    "search_tail_sizes": "what waits for a segment",
     "timers_next": "the first entry of the index",
 }
 ID = b"\x01" * 16
@@ -148,6 +162,8 @@ LISTED: list[dict[str, Any]] = [
     {"root": ID},
     {"replay_of": ID},
     {"created_after": 5, "created_before": 9},
+    {"worker": "w1"},
+    {"trigger_kind": "schedule", "trigger_id": "nightly"},
     {"namespace": "ns-1", "statuses": (ExecutionStatus.FAILED,), "trigger_kind": "api"},
 ]
 PAGES = [Page(), Page(after=ID), Page(after=ID, newest_first=False)]
@@ -203,3 +219,29 @@ async def test_counting_looks_at_little_more_than_it_counts(reading: Connection,
         count = await reading.fetchval(sql, *[counting.params[one] for one in order])
         found = await walked(reading, counting)
         assert found.rows <= 4 * count + 1_000, (wanted, count, found)
+
+
+@pytest.mark.parametrize("workspace", ["default", "small"])
+async def test_times_and_durations_are_driven_by_the_index_of_lags(reading: Connection, workspace: str) -> None:
+    await reading.execute(
+        "UPDATE executions SET started_at = created_at, lag = 1 + number % 5 WHERE finished_at IS NOT NULL"
+    )
+    await reading.execute("ANALYZE executions")
+    now = 1_795_000_000_000_000
+    lists: list[dict[str, Any]] = [
+        {"started_after": now, "started_before": now + 1_000_000},
+        {"finished_after": now + 1_100_000_000_000, "statuses": (ExecutionStatus.FAILED,)},
+        {"min_duration": 10**7, "now": now, "flow": "ns-1/flow-1"},
+        {"min_duration": 10**7, "now": now, "tags": (("customer", "c1"),)},
+    ]
+    for wanted in lists:
+        for page in PAGES:
+            query = FilterQuery(workspace, ExecutionFilter(**wanted), 0, driver="lag")
+            met = await walked(reading, query.frontier(page, 100))
+            assert met.rows <= 100 * 13 + 1_000, (wanted, page, met)
+            count = query.counting(None, checked=False)
+            sql, order = numbered(count.sql)
+            whole = await reading.fetchval(sql, *[count.params[one] for one in order])
+            found = await walked(reading, query.listing(page, library("postgres")))
+            # Each of a tag's checks is one look into another table.
+            assert found.rows <= 2 * whole + 1_000, (wanted, page, found, whole)

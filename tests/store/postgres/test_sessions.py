@@ -91,6 +91,20 @@ async def test_a_closed_store_says_so() -> None:
         await store.executions.get(WORKSPACE, bytes(16))
 
 
+async def test_who_is_interrupted_while_he_closes_leaves_no_connection_open() -> None:
+    """uvloop waits for ever at the end of a loop on which one is open."""
+    store = await PostgresStore.open(fresh_url(pool=3))
+    await asyncio.gather(*(store._readers.read(asking("SELECT count(pg_sleep(0.05))")) for _ in range(3)))
+    left = [store._writer._connection, *store._readers._free]
+    assert len(left) == 4
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert [connection is not None and connection.is_closed() for connection in left] == [True] * 4
+
+
 async def test_the_server_is_told_how_to_work_for_us(store: PostgresStore) -> None:
     connection = store._writer._connection
     assert connection is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,3 +208,21 @@ async def test_half_a_content_is_not_there_and_a_changed_one_is_refused(tmp_path
         await here.put_bytes(data)
         with pytest.raises(StoreDamaged, match="was changed"):
             await there.read(sha256)
+
+
+async def test_the_cache_is_bounded_and_holds_what_only_it_has(tmp_path: Path) -> None:
+    async with _storages(tmp_path) as (table, _):
+        local = LocalStorage(tmp_path / "0")
+        here = SharedStorage(local, table, cache_bytes=250)
+        stored = [await here.put_bytes(bytes([n]) * 100) for n in range(4)]
+        for age, one in enumerate(stored):
+            assert await here.read(one.sha256)
+            os.utime(local.path_of(one.sha256), (1_000 + age, 1_000 + age))
+        only_here = local.store_bytes(b"just left by a node" * 10)
+        os.utime(local.path_of(only_here.sha256), (1, 1))
+        assert await here.tidy() == 4
+        assert [sha256 for _, _, sha256 in local.contents()] == [only_here.sha256]
+        assert b"".join([piece async for piece in here.open(stored[0].sha256)]) == b"\x00" * 100
+        assert await here.read(stored[3].sha256) == b"\x03" * 100
+        await here.keep(only_here.sha256)
+        assert await here.tidy() == 1

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ SCANNED_IN_PART = {
     "feed_end": "one row for each writer, by the primary key",
     "feed_stale": "stops at its limit, oldest first",
     "counter_deltas_sum": "stops at its limit, oldest first",
+    "search_state": "a handful of rows",
+    "search_clear": "everything goes",
+    "search_segments_end": "the last one, by the primary key",
+    "search_tail_sizes": "what waits for a segment",
     "timers_next": "the first entry of the index",
     "queue_lines": "jumps from line to line in the index",
     "standings_of_others": "the partial index of owned executions",
@@ -35,6 +40,8 @@ def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
     path = tmp_path / "perdure.db"
     made = open_writer(path)
     migrate(made, path, migrations())
+    # In truth they stand in a file of their own.
+    made.execute(files("perdure.store.search").joinpath("schema.sql").read_text(encoding="utf-8"))
     yield made
     made.close()
 
@@ -46,7 +53,18 @@ def plan(connection: apsw.Connection, sql: str) -> list[str]:
 
 def scans(steps: list[str]) -> list[str]:
     """Steps that walk through a whole table or index."""
-    derived = ("2 CONSTANT ROW", "2-ROW VALUES", "CONSTANT ROW", "(subquery", "walk_", "found", "answer", "LEFTMOST")
+    derived = (
+        "2 CONSTANT ROW",
+        "2-ROW VALUES",
+        "CONSTANT ROW",
+        "(subquery",
+        "walk_",
+        "found",
+        "answer",
+        "LEFTMOST",
+        "u",
+        "met",
+    )
     names = [step.removeprefix("SCAN ") for step in steps if step.startswith("SCAN ")]
     return [name for name in names if name.split()[0] not in SMALL and not name.startswith(derived)]
 
@@ -90,6 +108,11 @@ LISTED: list[dict[str, Any]] = [
     {"replay_of": ONE},
     {"created_after": 5, "created_before": 9},
     {"namespace": "a", "statuses": (ExecutionStatus.FAILED,), "trigger_kind": "api"},
+    {"worker": "w"},
+    {"worker": "w", "statuses": (ExecutionStatus.RUNNING,), "flow": "a/b"},
+    {"trigger_kind": "schedule", "trigger_id": "nightly"},
+    {"trigger_kind": "schedule", "trigger_id": "nightly", "tags": (("k", "v"),), "flow": "a/b"},
+    {"flow": "a/b", "min_duration": 5, "started_after": 9, "finished_before": 20},
     {"kind": ExecutionKind.UNIT},
     {"kind": ExecutionKind.UNIT, "statuses": (ExecutionStatus.RUNNING,), "flow": "a/b", "tags": (("k", "v"),)},
     {"kind": ExecutionKind.UNIT, "parent": ONE, "statuses": (ExecutionStatus.FAILED,)},
@@ -99,6 +122,8 @@ DRIVEN_BY = {
     "parent": "children_by_parent",
     "root": "executions_by_root",
     "replay_of": "executions_by_replay_of",
+    "worker": "executions_by_worker",
+    "trigger_id": "executions_by_trigger_id",
     "tags": "t USING",
     "flow": "executions_by_flow",
     "statuses": "executions_by_status",
@@ -151,3 +176,27 @@ def test_a_driver_can_be_named(connection: apsw.Connection) -> None:
         steps = plan(connection, spelt(query.sql))
         index = {"trigger_kind": "executions_by_trigger"}.get(driver, f"executions_by_{driver}")
         assert any(index in step for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"started_after": 5, "started_before": 9},
+        {"finished_after": 5},
+        {"finished_after": 5, "statuses": (ExecutionStatus.FAILED,), "flow": "a/b"},
+        {"min_duration": 10_000_000},
+        {"min_duration": 10_000_000, "created_after": 5, "created_before": 9, "tags": (("k", "v"),)},
+    ],
+)
+@pytest.mark.parametrize("page", [Page(), Page(after=ONE, until=ONE), Page(after=ONE, newest_first=False)])
+def test_times_and_durations_walk_the_index_of_lags(
+    connection: apsw.Connection, wanted: dict[str, Any], page: Page
+) -> None:
+    query = FilterQuery("default", ExecutionFilter(**wanted), 0, driver="lag")
+    for asked in (query.listing(page, library("sqlite")), query.frontier(page, 1_000)):
+        steps = plan(connection, spelt(asked.sql))
+        assert not scans(steps), steps
+        walks = [step for step in steps if step.startswith("SEARCH e USING")]
+        indexes = {"executions_by_lag", "executions_by_status", "sqlite_autoindex_executions_1"}
+        assert all(any(index in step for index in indexes) for step in walks), walks
+        assert any("executions_by_lag" in step for step in walks)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from perdure.api.answer import Answer, Header, Receive, Send
 from perdure.api.call import Call
 from perdure.api.cursors import cut_page, decode_cursor
 from perdure.api.etags import not_modified
+from perdure.api.pieces import send_pieces
 from perdure.api.resources.lookup import find_execution, next_link
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.services import FileStorage
@@ -26,8 +26,6 @@ from perdure.errors import ArtifactNotFound, ExecutionNotFound, InvalidCursor, R
 from perdure.store.records import ArtifactRecord
 from perdure.wire.artifacts import ArtifactList
 
-STALL_S = 60
-"""Seconds for which a reader may stand still before its connection is cut."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}(; ?[A-Za-z0-9-]{1,32}=[A-Za-z0-9._-]{1,64})?"
@@ -108,30 +106,12 @@ class FileAnswer:
             source: Any = self._files.open(self._record.sha256, start=start, end=end)
             try:
                 async with aclosing(source) as pieces:
-                    await _send_pieces(pieces, receive, send)
+                    await send_pieces(pieces, receive, send)
             except TimeoutError:
                 self._abort()
                 return status
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return status
-
-
-async def _send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Raises TimeoutError for a reader that stands still."""
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        async for piece in pieces:
-            if gone.done():
-                return
-            async with asyncio.timeout(STALL_S):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    finally:
-        gone.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:

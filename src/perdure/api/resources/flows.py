@@ -31,12 +31,13 @@ from perdure.model.definition import DEFAULT_NAMESPACE
 from perdure.store.records import FlowRecord, FlowVersionRecord
 from perdure.wire.flows import FlowDetail, FlowList, FlowVersionDetail, FlowVersionList, Validation
 from perdure.wire.nodes import FlowGraph
+from perdure.wire.scalars import Namespace
 
 _LIST = "flows"
 
 
 class FlowsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    namespace: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
+    namespace: Namespace | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: str | None = None
 

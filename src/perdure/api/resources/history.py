@@ -11,9 +11,10 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.feed import Place, Reader, place_of
+from perdure.api.feed import Reader
 from perdure.api.frames import Chosen, event, log_frame, log_line
-from perdure.api.resources.lookup import find_execution, flow_parameter
+from perdure.api.resources.lookup import execution_parameter, find_execution
+from perdure.api.resources.selection import chosen_by, of_types
 from perdure.api.route import API, EVENT_STREAM, Outcome, Route
 from perdure.api.streaming import Stream
 from perdure.auth.roles import Role
@@ -24,20 +25,19 @@ from perdure.errors import (
     ExecutionNotFound,
     InvalidCursor,
     InvalidIdentifier,
-    InvalidRequest,
     NotAcceptable,
     Problem,
     TooManyStreams,
+    invalid_request,
 )
 from perdure.model.event import EventType
 from perdure.model.states import TERMINAL
 from perdure.store.records import ExecutionRecord
 from perdure.wire.events import EventList, LogList
+from perdure.wire.scalars import Namespace
 
 SCANNED_PAGES = 20
 """Pages of the store that one filtered page looks through at most; then it is short, or empty, and has a `next`."""
-FROM_START = "start"
-"""Instead of a cursor: everything that the feed still has."""
 _LEVELS = ("debug", "info", "warning", "error")
 _SEQ_LIMIT = 2**53
 _LOGS = frozenset({EventType.LOG, EventType.LOG_TRUNCATED})
@@ -62,8 +62,9 @@ class LogsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class FeedQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     after: Annotated[str, Meta(max_length=4096, description="`start`, or a cursor (an event's `cursor`)")] | None = None
+    execution: Annotated[str, Meta(max_length=64, description="one execution's id")] | None = None
     flow: Annotated[str, Meta(max_length=127)] | None = None
-    namespace: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
+    namespace: Namespace | None = None
     types: list[EventType] = []
     kind: Annotated[Literal["flow", "unit", "any"], Meta(description="of the executions that they are of")] = "flow"
 
@@ -72,12 +73,13 @@ async def get_events(call: Call[EventsQuery, None]) -> Answer | Stream:
     """A page as JSON; as an event stream what was and what comes, up to the terminal event."""
     record = await find_execution(call)
     query = call.query
-    chosen = _of_types(query.types)
+    chosen = of_types(query.types)
     if call.wants_stream():
         after = _last_event_id(call, record, query.after)
         encode = call.services.frames.of_execution
         return _stream(call, _followed(call, record, after, chosen, encode))
-    items, further = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=False)
+    after = _known(record, query.after)
+    items, further = await _scan(call, record, after=after, limit=query.limit, chosen=chosen, logs_only=False)
     last = items[-1].seq if items else query.after
     ended = record.status in TERMINAL and further is None and last <= record.last_seq
     data = [event(item, str(item.seq)) for item in items]
@@ -92,7 +94,8 @@ async def get_logs(call: Call[LogsQuery, None]) -> Answer | Stream:
     if query.follow or call.wants_stream():
         after = _last_event_id(call, record, query.after)
         return _stream(call, _followed(call, record, after, chosen, log_frame))
-    items, further = await _scan(call, record, after=query.after, limit=query.limit, chosen=chosen, logs_only=True)
+    after = _known(record, query.after)
+    items, further = await _scan(call, record, after=after, limit=query.limit, chosen=chosen, logs_only=True)
     return Answer(body=LogList(data=[log_line(item) for item in items], next=further))
 
 
@@ -102,26 +105,13 @@ async def get_feed(call: Call[FeedQuery, None]) -> Stream:
     if accept is not None and not call.wants_stream() and "*/*" not in accept and "text/*" not in accept:
         raise NotAcceptable(f"this is an event stream; send `Accept: {EVENT_STREAM}`")
     query = call.query
-    flow = None if query.flow is None else flow_parameter(query.flow)
-    prefix = None if query.namespace is None else f"{query.namespace}/"
-    of_types = _of_types(query.types)
-
-    def chosen(item: NumberedEvent) -> bool:
-        return (
-            (query.kind in ("any", item.kind))
-            and (flow is None or item.flow == flow)
-            and (prefix is None or item.flow.startswith(prefix))
-            and of_types(item)
-        )
-
+    chosen = chosen_by(
+        flow=query.flow, namespace=query.namespace, types=query.types, kind=query.kind,
+        execution=None if query.execution is None else execution_parameter(query.execution),
+    )  # fmt: skip
     feed = call.services.feed
-    cursor = call.header(b"last-event-id") or query.after
-    place: Place | None = None
-    if cursor is None:
-        place = await feed.end()
-    elif cursor != FROM_START:
-        place = place_of(cursor, call.workspace)
-    reader = Reader(workspace=call.workspace, place=place, chosen=chosen)
+    beginning = await feed.begin(call.header(b"last-event-id") or query.after, call.workspace)
+    reader = Reader(workspace=call.workspace, beginning=beginning, chosen=chosen)
     return _stream(call, feed.follow(reader), ping=reader.ping)
 
 
@@ -167,13 +157,6 @@ async def _scan(
     return found, str(after)
 
 
-def _of_types(types: list[EventType]) -> Chosen:
-    if not types:
-        return lambda _item: True
-    wanted = frozenset(types)
-    return lambda item: item.event.type in wanted
-
-
 def _log_filter(call: Call[LogsQuery, None], query: LogsQuery) -> Chosen:
     levels = frozenset(_LEVELS[_LEVELS.index(query.level) :])
     since = None if query.since is None else _since(query.since, call.services.clock.now())
@@ -199,9 +182,7 @@ def _since(text: str, now: int) -> int:
         return now - parse_duration(text)
     except ValueError:
         detail = f"{text!r} is neither a time with an offset (2026-11-22T13:45:00Z) nor a duration (10m)"
-        raise InvalidRequest(
-            "the query is not valid", problems=(Problem("invalid_value", detail, parameter="since"),)
-        ) from None
+        raise invalid_request([Problem("invalid_value", detail, parameter="since")], part="query") from None
 
 
 def _last_event_id(call: Call[Any, Any], record: ExecutionRecord, after: int) -> int:
@@ -211,6 +192,11 @@ def _last_event_id(call: Call[Any, Any], record: ExecutionRecord, after: int) ->
         if not (text.isascii() and text.isdigit() and len(text) <= 16):
             raise InvalidCursor(f"Last-Event-ID {text[:60]!r} is no id of an event of this execution")
         after = int(text)
+    return _known(record, after)
+
+
+def _known(record: ExecutionRecord, after: int) -> int:
+    """The number of an event that there is, or 0."""
     if after > record.last_seq:
         raise InvalidCursor(f"the execution has {record.last_seq} events; it has none with the id {after}")
     return after
@@ -259,7 +245,8 @@ ROUTES = (
         summary="Events of all executions, live",
         description=(
             "Server-sent events of the whole workspace. Ids are opaque cursors: coming back with one as Last-Event-ID "
-            "(or `after`) goes on without gap or double; `event: reset` says that events behind it are no longer kept."
+            "(or `after`) goes on without gap or double; `event: reset` says that events behind it are no longer kept, or "
+            "that the store was put back to an earlier state."
         ),
         tag="events",
         handler=get_feed,

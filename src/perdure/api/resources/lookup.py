@@ -10,7 +10,8 @@ import msgspec
 
 from perdure.api.answer import Header
 from perdure.api.call import Call
-from perdure.base.ids import id_text
+from perdure.api.services import Services
+from perdure.base.ids import id_bytes, id_text
 from perdure.errors import ExecutionNotFound, InvalidIdentifier, Problem
 from perdure.model.definition import qualified
 from perdure.store.records import ExecutionRecord, Payload, Value
@@ -21,12 +22,16 @@ ANSWER_BYTES = 32 * 1024 * 1024
 
 async def find_execution(call: Call[Any, Any]) -> ExecutionRecord:
     """The execution that the path names by id or number. Raises ExecutionNotFound."""
-    key: bytes | int = call.path["execution"]
-    executions = call.services.engine.store.executions
+    return await id_or_number(call.services, call.workspace, call.path["execution"])
+
+
+async def id_or_number(services: Services, workspace: str, key: bytes | int) -> ExecutionRecord:
+    """The execution with this id or number. Raises ExecutionNotFound."""
+    executions = services.engine.store.executions
     if isinstance(key, int):
-        record = await executions.by_number(call.workspace, key)
+        record = await executions.by_number(workspace, key)
     else:
-        record = await executions.get(call.workspace, key)
+        record = await executions.get(workspace, key)
     if record is None:
         named = f"number {key}" if isinstance(key, int) else id_text(key)
         raise ExecutionNotFound(f"there is no execution {named}")
@@ -65,6 +70,17 @@ def next_link(
     kept = [(name, value) for name, value in parse_qsl(call.raw_query, keep_blank_values=True) if name not in dropped]
     query = urlencode([*kept, ("cursor", cursor)])
     return [(b"link", f'<{call.raw_path}?{query}>; rel="next"'.encode())]
+
+
+def execution_parameter(text: str) -> bytes:
+    """The id that a query's `execution` names. Raises InvalidIdentifier."""
+    try:
+        return id_bytes(text)
+    except ValueError:
+        detail = f"{text[:60]!r} is no execution's id; write a UUID"
+        raise InvalidIdentifier(
+            detail, problems=(Problem("invalid_identifier", detail, parameter="execution"),)
+        ) from None
 
 
 def flow_parameter(text: str) -> str:

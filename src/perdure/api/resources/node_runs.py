@@ -1,4 +1,4 @@
-"""An execution from within: node runs, graph, counts, waits, and why it is where it is."""
+"""An execution from within: node runs, graph, counts, and why it is where it is."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from perdure.api.cursors import decode_cursor, encode_cursor
 from perdure.api.graphs import edges_of, execution_graph_nodes
 from perdure.api.resources.lookup import ANSWER_BYTES, find_execution, next_link, value_size, value_text
 from perdure.api.route import API, NoQuery, Outcome, Route
-from perdure.api.shapes import duration_ms, node_run, optional_time, wait
+from perdure.api.shapes import duration_ms, node_run, optional_time
 from perdure.auth.roles import Role
 from perdure.base.ids import id_text
 from perdure.errors import ExecutionNotFound, InvalidCursor, NodeRunNotFound
+from perdure.model.queue_line import queue_of, tags_of
 from perdure.model.states import ExecutionKind, NodeStatus
 from perdure.store.records import NodeRunRecord
 from perdure.wire.executions import Explanation
-from perdure.wire.nodes import ExecutionGraph, ExecutionNodeStats, NodeRun, NodeRunList, NodeStats, UnitPlace, WaitList
+from perdure.wire.nodes import ExecutionGraph, ExecutionNodeStats, NodeRun, NodeRunList, NodeStats, UnitPlace
 
 RUNS_INCLUDED = 1_000
 """Node runs in `include=nodes`; the list goes on at /nodes."""
@@ -66,7 +67,8 @@ async def _unit_places(call: Call[Any, Any], records: list[NodeRunRecord]) -> di
     return {
         unit.id: UnitPlace(
             status=unit.status,
-            queue=unit.queue,
+            queue=queue_of(unit.queue),
+            requires=list(tags_of(unit.queue)),
             worker=unit.worker,
             worker_name=None if unit.worker is None else names.get(unit.worker),
         )
@@ -160,13 +162,6 @@ async def get_execution_stats(call: Call[NoQuery, None]) -> Answer:
     )
 
 
-async def get_waits(call: Call[NoQuery, None]) -> Answer:
-    """What a suspended execution waits for."""
-    execution = await find_execution(call)
-    waits = await call.services.engine.store.node_runs.waits(call.workspace, execution.id)
-    return Answer(body=WaitList(data=[wait(one) for one in waits]))
-
-
 async def explain_execution(call: Call[NoQuery, None]) -> Answer:
     """Exactly what it is waiting for, or who holds it up."""
     execution = await find_execution(call)
@@ -246,16 +241,6 @@ ROUTES = (
         handler=get_execution_stats,
         role=Role.VIEWER,
         outcomes=(Outcome(type=ExecutionNodeStats),),
-        errors=(ExecutionNotFound,),
-    ),
-    Route(
-        method="GET",
-        path=f"{_ONE}/waits",
-        summary="What it waits for",
-        tag="executions",
-        handler=get_waits,
-        role=Role.VIEWER,
-        outcomes=(Outcome(type=WaitList),),
         errors=(ExecutionNotFound,),
     ),
     Route(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from perdure.api.answer import Answer, Header
 from perdure.api.call import Call
+from perdure.api.findings import LISTED
 from perdure.api.resources.lookup import replaced, value_text
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import execution, execution_summary
@@ -30,7 +32,9 @@ from perdure.errors import (
     InvalidInput,
     InvalidRequest,
     LimitExceeded,
+    PerdureError,
     Problem,
+    invalid_request,
 )
 from perdure.model.states import TERMINAL, ExecutionStatus
 from perdure.store.records import ExecutionRecord, Payload, Started
@@ -43,6 +47,7 @@ _SECONDS = re.compile(r'("?)([0-9]+)\1')
 _MOST_DIGITS = 9
 _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _TRIGGERS = {"api", "cli"}
+E = TypeVar("E", bound=PerdureError)
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 ERRORS = (
@@ -59,16 +64,17 @@ ERRORS = (
 async def start_execution(call: Call[NoQuery, StartExecution]) -> Answer:
     """One start; with `Prefer: wait=N` the answer waits for its end."""
     body = call.body
-    key = _header_key(call)
-    if key is not None:
-        if body.idempotency_key not in {None, key}:
-            raise InvalidRequest("the Idempotency-Key header and the field idempotency_key differ; give one of them")
-        body = msgspec.structs.replace(body, idempotency_key=key)
-    wait_s = preferred_wait(call.header_list(b"prefer"))
+    body = msgspec.structs.replace(body, idempotency_key=given_key(call, body.idempotency_key))
+    [started] = await call.services.engine.start_executions([_request(call, body)])
+    return await answer_started(call, started)
+
+
+async def answer_started(call: Call[Any, Any], started: Started | PerdureError) -> Answer:
+    """The execution that was started, once it has ended where `Prefer` asks for that. Raises why it was refused."""
+    if isinstance(started, PerdureError):
+        raise placed(started)
     engine = call.services.engine
-    [started] = await engine.start_executions([_request(call, body)])
-    if isinstance(started, CallerError):
-        raise _placed(started)
+    wait_s = preferred_wait(call.header_list(b"prefer"))
     headers: list[Header] = [(b"location", f"{API}/executions/{id_text(started.id)}".encode())]
     if started.replayed:
         headers.append((b"idempotent-replayed", b"true"))
@@ -105,6 +111,7 @@ async def full_execution(call: Call[Any, Any], record: ExecutionRecord, payload:
         output=await value_text(call, payload.output),
         error=payload.error,
         now=call.services.clock.now(),
+        replay=payload.replay,
     )
 
 
@@ -122,6 +129,14 @@ def preferred_wait(preferences: Iterable[str]) -> int | None:
             digits = seconds[2].lstrip("0") or "0"
             return min(int(digits), MAX_WAIT_S) if len(digits) <= _MOST_DIGITS else MAX_WAIT_S
     return None
+
+
+def given_key(call: Call[Any, Any], field: str | None) -> str | None:
+    """The idempotency key of the header or of the body's `field`. Raises InvalidRequest where they differ."""
+    key = _header_key(call)
+    if key is not None and field not in {None, key}:
+        raise InvalidRequest("the Idempotency-Key header and the field idempotency_key differ; give one of them")
+    return field if key is None else key
 
 
 def _header_key(call: Call[Any, Any]) -> str | None:
@@ -149,6 +164,7 @@ def _request(call: Call[Any, Any], start: StartExecution, pointer: str = "") -> 
         input=start.input,
         tags=start.tags,
         trigger_kind=trigger if trigger in _TRIGGERS else "api",
+        trigger_id=None if call.principal.token_id is None else call.principal.name,
         trigger_context=start.trigger_context,
         idempotency_key=start.idempotency_key,
         request_hash=None if start.idempotency_key is None else _request_hash(start),
@@ -168,12 +184,10 @@ def _timeout(value: str | float, pointer: str) -> int:
     try:
         return parse_duration(value)
     except ValueError as error:
-        raise InvalidRequest(
-            "the request is not valid", problems=(Problem("invalid_value", str(error), pointer),)
-        ) from None
+        raise invalid_request([Problem("invalid_value", str(error), pointer)]) from None
 
 
-def _placed(error: CallerError) -> CallerError:
+def placed(error: E) -> E | InvalidInput:
     """Problems of an input are placed in the input; in the request they stand under `/input`."""
     if isinstance(error, InvalidInput):
         return InvalidInput(error.message, problems=replaced(error.problems, "/input"), **error.details)
@@ -181,7 +195,7 @@ def _placed(error: CallerError) -> CallerError:
 
 
 async def _of_batch(call: Call[Any, Any], requests: list[StartRequest], first: CallerError) -> CallerError:
-    """The error of a batch with the problems of all its starts, each with its place."""
+    """The error of a batch with its starts' problems, each with its place, until `LISTED` of them were found."""
     errors: list[CallerError] = []
     problems: list[Problem] = []
     for index, request in enumerate(requests):
@@ -189,13 +203,19 @@ async def _of_batch(call: Call[Any, Any], requests: list[StartRequest], first: C
             await call.services.engine.starts.build(request)
         except CallerError as error:
             errors.append(error)
-            own = _placed(error).problems or (Problem(error.code, error.message, ""),)
+            own = placed(error).problems or (Problem(error.code, error.message, ""),)
             problems += replaced(own, f"/executions/{index}")
+            if len(problems) >= LISTED:
+                break
+            # Other requests go on meanwhile.
+            await asyncio.sleep(0)
     if not errors:
         return first
     kinds = {type(error) for error in errors}
     kind = kinds.pop() if len(kinds) == 1 else InvalidRequest
-    return kind(f"{len(errors)} of {len(requests)} starts are refused; nothing was started", problems=tuple(problems))
+    many = "at least " if len(problems) >= LISTED else ""
+    detail = f"{many}{len(errors)} of {len(requests)} starts are refused; nothing was started"
+    return kind(detail, problems=tuple(problems[:LISTED]))
 
 
 ROUTES = (

@@ -23,7 +23,7 @@ from perdure.model.states import ExecutionStatus
 from perdure.store.interface import ExecutionFilter
 from perdure.store.records import WorkerRecord
 from perdure.wire.flows import BrokenFile, Source
-from perdure.wire.system import Health, SystemInfo, Worker, WorkerList
+from perdure.wire.system import Health, SearchInfo, SystemInfo, Worker, WorkerList
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -55,6 +55,7 @@ async def metrics(call: Call[NoQuery, None]) -> Answer:
     counts = {str(row["status"]): row["count"] for row in rows}
     waiting = counts.get(ExecutionStatus.QUEUED, 0) + counts.get(ExecutionStatus.INTERRUPTED, 0)
     described = services.engine.describe()
+    search = await services.engine.searcher.describe()
     families = [
         Family(
             "perdure_executions", "gauge", "Executions in the store by status.",
@@ -68,6 +69,8 @@ async def metrics(call: Call[NoQuery, None]) -> Answer:
             "perdure_recycles", "counter", "How often this process has replaced itself because of such attempts.",
             [Sample("_total", {}, services.about.recycles)],
         ),
+        _gauge("perdure_search_lag_seconds", "How far the index of texts is behind the commits.", search["lag_s"]),
+        _gauge("perdure_search_waiting", "Executions that searches look through one by one.", search["waiting"]),
         _gauge("perdure_draining", "1 while the server is shutting down.", described["draining"]),
         _gauge("perdure_streams", "Open event streams.", len(services.streams)),
         *services.metrics.families(),
@@ -98,6 +101,7 @@ async def info(call: Call[NoQuery, None]) -> Answer:
         workspace=call.workspace,
         store=await engine.store.info(),
         engine=engine.describe(),
+        search=SearchInfo(**await engine.searcher.describe()),
         sources=[_source(source) for source in engine.folders.sources],
         streams=len(services.streams),
     )
@@ -109,6 +113,10 @@ async def list_workers(call: Call[NoQuery, None]) -> Answer:
     engine = call.services.engine
     now = call.services.clock.now()
     records = await engine.store.workers.list()
+    if engine.store.sharing is None:
+        # The store is this process's own, so whoever has not stopped answers here just now.
+        for record in records:
+            record.heartbeat_at = now if record.stopped_at is None else record.heartbeat_at
     return Answer(body=WorkerList(data=[_worker(record, now, engine.settings.lease) for record in records]))
 
 

@@ -11,7 +11,7 @@ from perdure.auth.tokens import new_secret, secret_hash
 from perdure.base.clock import to_micros
 from perdure.base.ids import id_text, new_id
 from perdure.base.nearest import nearest_or_all
-from perdure.errors import InvalidRequest, Problem, TokenNotFound
+from perdure.errors import InvalidRequest, Problem, TokenNotFound, invalid_request
 from perdure.store.commands import CreateToken, RevokeToken
 from perdure.wire import system
 from perdure.wire.system import CreatedToken, TokenList
@@ -26,7 +26,7 @@ async def create_token(call: Call[NoQuery, system.CreateToken]) -> Answer:
     if expires_at is not None and expires_at <= now:
         raise _refused("out_of_range", "expires_at is in the past", "/expires_at")
     secret = new_secret()
-    id = new_id()
+    id = new_id(now)
     workspace = call.principal.workspace
     await call.services.engine.recorder.execute(
         CreateToken(
@@ -73,7 +73,7 @@ def _role(text: str) -> Role:
 
 
 def _refused(code: str, detail: str, pointer: str) -> InvalidRequest:
-    return InvalidRequest("the request is not valid", problems=(Problem(code, detail, pointer),))
+    return invalid_request([Problem(code, detail, pointer)])
 
 
 ROUTES = (

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import click
 
-from perdure.base.clock import SystemClock
-from perdure.cli.completing import complete_flow
+from perdure.cli.execution.filtering import filter_options
 from perdure.cli.execution.naming import execution_argument, named_execution
 from perdure.cli.explaining import explanation_lines
-from perdure.cli.inputs import parse_moment, parse_tags
-from perdure.cli.lines import run_name
+from perdure.cli.lines import queue_name, run_name
 from perdure.cli.output import (
     Column,
     age,
@@ -32,7 +30,8 @@ from perdure.cli.output import (
 )
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
-from perdure.model.states import TERMINAL, ExecutionKind, ExecutionStatus, NodeStatus
+from perdure.client.filters import TextFilters
+from perdure.model.states import TERMINAL, ExecutionKind, NodeStatus
 from perdure.wire.artifacts import Artifact
 from perdure.wire.executions import Execution, ExecutionSummary
 from perdure.wire.nodes import ExecutionGraphNode, NodeRun
@@ -64,6 +63,11 @@ GRAPH_COLUMNS = (
     Column("RUNS", lambda node: _runs(node)),  # noqa: PLW0108
     Column("ATTEMPTS", lambda node: str(node.attempts)),
 )
+ENDED_GRAPH_COLUMNS = tuple(
+    Column("STATUS", lambda node: node.status or "not begun", is_status=True) if column.is_status else column
+    for column in GRAPH_COLUMNS
+)
+"""Of an execution that has ended: nothing waits any more."""
 ARTIFACT_COLUMNS = (
     Column("ID", lambda artifact: artifact.id),
     Column("NAME", lambda artifact: artifact.name),
@@ -74,52 +78,17 @@ ARTIFACT_COLUMNS = (
 
 
 @click.command("list")
-@click.option("--flow", metavar="FLOW", shell_complete=complete_flow, help="Runs of one flow.")
-@click.option("--namespace", metavar="NAME", help="Runs of one namespace's flows.")
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice([*map(str, ExecutionStatus)]), help="May be given often."
-)
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="All tags given must be there.")
-@click.option("--parent", metavar="ID", help="Children of one execution.")
-@click.option("--kind", type=click.Choice([*map(str, ExecutionKind), "any"]), default=str(ExecutionKind.FLOW), show_default=True,
-              help="Units are node runs of an execution that are made elsewhere.")  # fmt: skip
-@click.option("--after", metavar="TIME", help="Created after a time (RFC 3339), or within the last (10m).")
-@click.option("--before", metavar="TIME", help="Created before a time, or so long ago.")
+@filter_options
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--watch", "watches", is_flag=True, help="Go on, and print each one again when its status changes.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @format_option
 @server_command
 async def list_(
-    *,
-    client: AsyncClient,
-    flow: str | None,
-    namespace: str | None,
-    statuses: tuple[str, ...],
-    tags: tuple[str, ...],
-    parent: str | None,
-    kind: str,
-    after: str | None,
-    before: str | None,
-    limit: int,
-    everything: bool,
-    watches: bool,
-    output: str,
+    *, client: AsyncClient, filters: TextFilters, limit: int, everything: bool, watches: bool, output: str
 ) -> None:
     """List executions, newest first."""
-    clock = SystemClock()
-    listed = partial(
-        client.executions.list,
-        flow=flow,
-        namespace=namespace,
-        status=statuses,
-        tags=parse_tags(tags),
-        parent=parent,
-        kind=kind,
-        created_after=None if after is None else parse_moment(after, clock, ago=True, option="--after"),
-        created_before=None if before is None else parse_moment(before, clock, ago=True, option="--before"),
-        limit=None if everything else limit,
-    )
+    listed = partial(client.executions.list, limit=None if everything else limit, **filters)
     if watches:
         await _watch(listed, output)
     else:
@@ -136,7 +105,8 @@ async def show(*, client: AsyncClient, execution_id: str, output: str) -> None:
     print_one(handle.record, output, name=_id, card=execution_card)
     if output == "table":
         click.echo()
-        print_table((await handle.graph()).nodes, GRAPH_COLUMNS)
+        graph = await handle.graph()
+        print_table(graph.nodes, ENDED_GRAPH_COLUMNS if graph.status in TERMINAL else GRAPH_COLUMNS)
 
 
 @click.command()
@@ -213,10 +183,14 @@ def execution_card(execution: Execution) -> Mapping[str, str]:
         lines["took" if execution.finished_at else "running for"] = duration(execution.duration_ms)
     if execution.recoveries:
         lines["recoveries"] = str(execution.recoveries)
+    if execution.requires or execution.queue != "default":
+        lines["queue"] = queue_name(execution.queue, execution.requires)
     if execution.tags:
         lines["tags"] = " ".join(f"{key}={value}" for key, value in execution.tags.items())
     if execution.parent is not None:
         lines["unit of" if execution.kind == ExecutionKind.UNIT else "parent"] = execution.parent
+    if execution.replay_of is not None:
+        lines["replay of"] = execution.replay_of + _asked(execution)
     lines["input"] = one_line(execution.input)
     if execution.output is not None:
         lines["output"] = one_line(execution.output, limit=2_000)
@@ -226,6 +200,18 @@ def execution_card(execution: Execution) -> Mapping[str, str]:
         if error.stack:
             lines["stack"] = error.stack.rstrip()
     return lines
+
+
+def _asked(execution: Execution) -> str:
+    """How its replay was asked for."""
+    asked = execution.replay
+    if asked is None:
+        return ""
+    begin = asked.begin if isinstance(asked.begin, str) else ", ".join(asked.begin or ())
+    parts = [f"from {begin}"] if begin else []
+    parts += ["with another input"] if asked.input_edited else []
+    parts += [f"with another output of {', '.join(asked.edited)}"] if asked.edited else []
+    return f" ({', '.join(parts) or 'from the start'})"
 
 
 async def _watch(listed: Callable[[], AsyncIterator[ExecutionSummary]], output: str) -> None:
@@ -299,7 +285,8 @@ def _result(run: NodeRun) -> str:
     if run.unit is not None:
         if run.unit.worker is not None:
             return f"running on worker {run.unit.worker_name or run.unit.worker}"
-        return f"in queue {run.unit.queue}" if run.unit.status not in TERMINAL else f"its unit is {run.unit.status}"
+        place = f"in queue {queue_name(run.unit.queue, run.unit.requires)}"
+        return place if run.unit.status not in TERMINAL else f"its unit is {run.unit.status}"
     return "" if run.output is None else one_line(run.output)
 
 

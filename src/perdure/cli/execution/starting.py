@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from difflib import get_close_matches
 
 import click
 
@@ -75,8 +74,13 @@ async def start(
             timeout=timeout,
         )
     except FlowNotFound as missing:
-        note(f"error: {missing}{await _meant(client, flow)}")
+        note(f"error: {missing}\n`perdure flow list` shows what there is")
         raise Exit(ERROR) from None
+    await show_started(handle, waits=waits, output=output)
+
+
+async def show_started(handle: AsyncExecutionHandle, *, waits: bool, output: str) -> None:
+    """Print what was started, with a hint; or (`waits`) follow it to its end, print that, and exit as it ended."""
     if not waits:
         _print(handle.record, output)
         note(f"follow it with: perdure execution watch {handle.id}")
@@ -143,14 +147,6 @@ async def cancel(
         click.echo(f"{handle.id}  {handle.status}")
     if bad:
         raise Exit(ERROR)
-
-
-async def _meant(client: AsyncClient, name: str) -> str:
-    """A hint at the flow that was probably meant: the same name in another namespace, or one much like it."""
-    known = {flow.id: flow.name async for flow in client.flows.list(limit=1_000)}
-    same = [id for id, bare in known.items() if bare == name.rpartition("/")[2]]
-    close = same or get_close_matches(name, known, n=1)
-    return f"; did you mean {' or '.join(close[:3])}?" if close else "; `perdure flow list` shows what there is"
 
 
 def _print(record: Execution, output: str) -> None:

@@ -1,11 +1,13 @@
-"""Keeps the store small and ready: folds counters, forgets idempotency keys, trims the feed, makes partitions."""
+"""Keeps the store small and ready: folds counters, forgets what is past its time, makes partitions."""
 
 from __future__ import annotations
 
-from perdure.base.clock import Clock
+import asyncio
+
+from perdure.base.clock import HOUR, Clock
 from perdure.engine.pace import Pace
 from perdure.engine.settings import EngineSettings
-from perdure.store.commands import FoldCounters, ForgetKeys, TrimFeed
+from perdure.store.commands import FoldCounters, ForgetKeys, ForgetRates, ForgetWorkers, TrimFeed
 from perdure.store.interface import Sharing
 from perdure.store.recorder import Recorder
 
@@ -13,6 +15,9 @@ _FOLD_S = 2.0
 _TRIM_S = 60.0
 _PARTITIONS_S = 6 * 3_600.0
 _BATCH = 1_000
+_FIRST_RATE = ("", "")
+_RATES_KEPT = HOUR
+"""Beyond what clocks may be apart: a rate that is free by one is free by all."""
 
 
 class CounterFolder:
@@ -33,19 +38,23 @@ class CounterFolder:
 
 
 class Trimmer:
-    """Drops old idempotency keys and feed rows in small batches."""
+    """Drops what is past its time in small batches: idempotency keys, feed rows, workers, rates."""
 
     def __init__(self, *, recorder: Recorder, clock: Clock, settings: EngineSettings, pace: Pace) -> None:
         self._recorder = recorder
         self._pace = pace
         self._clock = clock
         self._settings = settings
+        self._rates_after = _FIRST_RATE
 
     async def work(self) -> float:
-        now = self._clock.now()
-        keys = ForgetKeys(at=now, before=now - self._settings.keys_kept, limit=_BATCH)
-        feed = TrimFeed(at=now, before=now - self._settings.feed_kept, limit=_BATCH)
-        dropped = [await self._recorder.execute(keys), await self._recorder.execute(feed)]
+        now, kept = self._clock.now(), self._settings
+        keys = ForgetKeys(at=now, before=now - kept.keys_kept, limit=_BATCH)
+        feed = TrimFeed(at=now, before=now - kept.feed_kept, limit=_BATCH)
+        workers = ForgetWorkers(at=now, before=now - kept.workers_kept, limit=_BATCH)
+        dropped = await asyncio.gather(*map(self._recorder.execute, (keys, feed, workers)))
+        rates = ForgetRates(at=now, before=now - _RATES_KEPT, after=self._rates_after, limit=_BATCH)
+        self._rates_after = await self._recorder.execute(rates) or _FIRST_RATE
         return 0.05 if _BATCH in dropped else self._pace.chore(_TRIM_S)
 
 

@@ -30,6 +30,7 @@ class Loop:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._finishing = asyncio.Event()
+        self._awaited: list[asyncio.Future[None]] = []
         self.last_error: str | None = None
 
     def start(self) -> None:
@@ -41,6 +42,13 @@ class Loop:
 
     def wake(self) -> None:
         self._woken.set()
+
+    async def turn(self) -> None:
+        """Wake it, and wait until it has done its work once."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited.append(done)
+        self.wake()
+        await done
 
     async def finish(self) -> None:
         """Stop behind the work that is being done, if it ends within a bounded time."""
@@ -59,6 +67,7 @@ class Loop:
     async def _run(self) -> None:
         while not self._finishing.is_set():
             self._woken.clear()
+            awaited, self._awaited = self._awaited, []
             try:
                 delay = await self._work()
                 self.last_error = None
@@ -67,6 +76,9 @@ class Loop:
             except Exception as error:
                 delay, self.last_error = _after_error_s(), str(error)
                 log.exception("loop failed", loop=self.name)
+            for done in awaited:
+                if not done.done():
+                    done.set_result(None)
             if self._finishing.is_set():
                 return
             alarm = asyncio.get_running_loop().call_later(delay, self._woken.set)

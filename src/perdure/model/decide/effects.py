@@ -36,6 +36,15 @@ class WakeAt(Effect, frozen=True, gc=False):
     run: NodeRun
 
 
+class Expire(Effect, frozen=True, gc=False):
+    """Have the store decide that the run's wait is over, unless somebody has answered by now.
+
+    Either comes back as a message, and becomes `wait.decided`.
+    """
+
+    run: NodeRun
+
+
 class StopAttempt(Effect, frozen=True, gc=False):
     """Stop the attempt for certain, then report how it ended."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from perdure.model.decide.effects import CancelChild, Effect
 from perdure.model.decide.flight import take_up
@@ -10,7 +10,7 @@ from perdure.model.decide.record import give_up, told
 from perdure.model.decide.vertex import note_failure, ready_roots
 from perdure.model.decide.winding import DEADLINE, FORGONE, goes_on, limit, proceed, why_stopped
 from perdure.model.event import EventType
-from perdure.model.execution import ExecutionState, Mode, NodeRun
+from perdure.model.execution import ExecutionState, Mode, NodeRun, NodeState
 from perdure.model.failure import RECOVERIES_EXHAUSTED, Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
 
@@ -20,14 +20,24 @@ def begun(state: ExecutionState, at: int) -> list[Effect]:
     return ready_roots(state, at)
 
 
-def resumed(state: ExecutionState, runs: Iterable[NodeRun], at: int, *, deadline_at: int | None = None) -> list[Effect]:
+def resumed(
+    state: ExecutionState,
+    runs: Iterable[NodeRun],
+    at: int,
+    *,
+    deadline_at: int | None = None,
+    whole: Collection[str] = (),
+) -> list[Effect]:
     """The execution goes on from the rows of its node runs, under a new owner.
 
     Results are taken over, waits wait on, and attempts that were in flight begin anew. One that was being cancelled,
     or whose deadline has passed, goes on winding down. One that was failing comes to the same verdict again, as all
-    that leads to it is recorded.
+    that leads to it is recorded. A replay begins so too, from what it took over; `whole` names each foreach of which
+    that is all, so that its items are not told anew.
     """
     _load(state, runs)
+    for name in whole:
+        _settle_items(state.nodes[name])
     if state.status is ExecutionStatus.CANCELLING:
         state.mode = Mode.CANCELLING
     elif (deadline_at is not None and deadline_at <= at) or _was_stopped(state):
@@ -81,16 +91,25 @@ def _load(state: ExecutionState, runs: Iterable[NodeRun]) -> None:
         for run in node.runs.values()
         if run.status is NodeStatus.COMPLETED
         and not run.itemless
+        # What another execution did is its own to undo.
+        and run.reused_from is None
         and (run.node, run.ordinal) not in state.compensations
     ]
     state.completed.sort(key=lambda run: (run.finished_at or 0, state.nodes[run.node].index, run.ordinal))
+
+
+def _settle_items(node: NodeState) -> None:
+    node.items = len(node.runs)
+    first = node.runs.get(0)
+    if first is not None and first.status is NodeStatus.FAILED and first.attempt == 0:
+        node.refused, node.error = True, first.error
 
 
 def _take_over(state: ExecutionState, at: int) -> list[Effect]:
     """Every run that has not ended goes on or is ended now, so that a message to it finds it waiting."""
     effects: list[Effect] = []
     for node in state.nodes.values():
-        if not node.repeated:
+        if not node.repeated or node.items is not None:
             state.node_run_count += len(node.runs)
         for run in sorted(node.runs.values(), key=lambda run: (run.finished_at or 0, run.ordinal)):
             if not run.ended and goes_on(state, run):

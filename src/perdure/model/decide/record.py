@@ -7,7 +7,7 @@ from typing import Any
 from perdure.base.ids import id_text
 from perdure.model.decide.effects import CancelChild, Effect
 from perdure.model.event import EventType
-from perdure.model.execution import ExecutionState, NodeRun
+from perdure.model.execution import PAUSED, ExecutionState, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
 
@@ -66,6 +66,8 @@ def rouse(state: ExecutionState) -> None:
     """A fact reaches an execution that was about to rest: it does not rest, and nobody hears of it."""
     if state.status is ExecutionStatus.SUSPENDED:
         state.status = ExecutionStatus.RUNNING
+        if state.reason == PAUSED:
+            state.reason = None
         events = state.changes.events
         events[:] = [event for event in events if event.type != EventType.EXECUTION_SUSPENDED]
 

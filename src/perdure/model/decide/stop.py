@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from perdure.model.decide import pause
 from perdure.model.decide.effects import CancelChild, Effect, StopAttempt
 from perdure.model.decide.record import give_up, rouse
 from perdure.model.decide.vertex import follow, run_ended
@@ -52,11 +53,12 @@ def _wind_down(state: ExecutionState, at: int) -> list[Effect]:
     """Stop what may not go on; begin to clean up, or give that up, when nothing is in flight."""
     rouse(state)
     state.changes.result = True
+    withheld = pause.stopped(state)
     ready = deque(state.nodes[node_id] for node_id in state.preparing)
     state.preparing.clear()
     if state.curtailed:
         forgo(state, at)
-    effects = follow(state, ready, at)
+    effects = withheld + follow(state, ready, at)
     effects += _stop_runs(state, at)
     effects += proceed(state, at)
     if state.busy() and not state.curtailed and _needs_bound(state):

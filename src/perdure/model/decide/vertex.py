@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from perdure.model.decide.effects import Effect, EvaluateOutput, Prepare
 from perdure.model.decide.flight import depart
@@ -118,11 +119,12 @@ def without_items(state: ExecutionState, node: NodeState, at: int) -> list[NodeS
     node.items = 0
     run = node.runs[0] = NodeRun(node.spec.id, node.spec.type)
     end_run(state, run, NodeStatus.COMPLETED, at, data={"items": 0})
-    return _empty(state, node)
+    return _stood_for(state, node, run.output)
 
 
-def _empty(state: ExecutionState, node: NodeState) -> list[NodeState]:
-    node.outcome, node.output = NodeStatus.COMPLETED, []
+def _stood_for(state: ExecutionState, node: NodeState, output: Any) -> list[NodeState]:
+    """One run that made no attempt stands for the whole of a foreach: over nothing, or with an edited output."""
+    node.outcome, node.output = NodeStatus.COMPLETED, output or []
     return release(state, node)
 
 
@@ -178,10 +180,10 @@ def _begin_vertex(state: ExecutionState, node: NodeState, ready: deque[NodeState
         ready.extend(release(state, node))
         return []
     if first is not None and first.itemless:
-        ready.extend(_empty(state, node))
+        ready.extend(_stood_for(state, node, first.output))
         return []
     effects = [depart(state, run) for run in node.runs.values() if state.stranded.pop(run.key, None) is not None]
-    if node.repeated:
+    if node.repeated and node.items is None:
         state.preparing[node.spec.id] = None
         effects.append(Prepare(node.spec.id))
     else:

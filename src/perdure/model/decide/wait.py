@@ -8,14 +8,17 @@ import msgspec
 
 from perdure.base.clock import optional_rfc3339
 from perdure.base.ids import id_text
+from perdure.model.answer import ANSWERED, PAUSE
+from perdure.model.decide.answer import Verdict
 from perdure.model.decide.attempt import failed, spec_of, succeeded
-from perdure.model.decide.effects import CancelChild, Effect
+from perdure.model.decide.effects import CancelChild, Effect, Expire
 from perdure.model.decide.flight import depart, linger, next_due
+from perdure.model.decide.pause import due_while_paused, is_begun, may_pause
 from perdure.model.decide.record import give_up, rouse
 from perdure.model.decide.vertex import run_ended
 from perdure.model.decide.winding import goes_on, proceed, why_stopped
 from perdure.model.event import EventType
-from perdure.model.execution import UNIT, ExecutionState, Mode, NodeRun
+from perdure.model.execution import PAUSED, UNIT, ExecutionState, Mode, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import ExecutionStatus, NodeStatus
 
@@ -37,10 +40,11 @@ def suspended(
     *,
     wake_at: int | None = None,
     child: bytes | None = None,
+    terms: dict[str, Any] | None = None,
 ) -> list[Effect]:
     """The run's attempt waits now, for `kind` (timer, child, unit, …), until `wake_at` at the latest where given.
 
-    The node's `timeout` bounds any wait but a timer's; a unit observes it by itself, once it has its place.
+    `terms` go into the wait's row. The node's `timeout` bounds any wait but a timer's; a unit observes it by itself, once it has its place.
     """
     if run.ended:
         return []
@@ -49,7 +53,7 @@ def suspended(
         wake_at = at + timeout if wake_at is None else min(wake_at, at + timeout)
     state.running.pop(run.key, None)
     run.status = NodeStatus.SUSPENDED
-    run.wait, run.wake_at, run.child = kind, wake_at, child
+    run.wait, run.wake_at, run.child, run.terms = kind, wake_at, child, terms
     state.touch(run)
     state.changes.waits_opened[run.key] = run
     data: dict[str, Any] = {"wait": kind, "due_at": optional_rfc3339(wake_at)}
@@ -71,6 +75,8 @@ def woken(state: ExecutionState, run: NodeRun, at: int) -> list[Effect]:
         return _retried(state, run, at)
     if run.wait == TIMER:
         return succeeded(state, run, None, at)
+    if run.wait in ANSWERED:
+        return [Expire(run)]
     child: list[Effect] = [CancelChild(run)] if run.child is not None else []
     late = Failure(code="timeout", message=f"what it waits for ({run.wait}) did not come in time")
     return child + failed(state, run, late, at, status=NodeStatus.TIMED_OUT)
@@ -82,6 +88,19 @@ def _retried(state: ExecutionState, run: NodeRun, at: int) -> list[Effect]:
     del state.waiting[run.key]
     state.stranded[run.key] = run
     return proceed(state, at) if state.stopping else []
+
+
+def decided(
+    state: ExecutionState, run: NodeRun, verdict: Verdict, at: int, *, attempt: int, jitter: float = 0.0
+) -> list[Effect]:
+    """Somebody answered, a signal came, or nobody did in time; the answer is the run's output."""
+    if state.waiting.get(run.key) is not run or run.status is not NodeStatus.SUSPENDED or run.attempt != attempt:
+        return []
+    rouse(state)
+    if verdict.failure is None:
+        return succeeded(state, run, verdict.output, at)
+    status = NodeStatus.TIMED_OUT if verdict.expired else NodeStatus.FAILED
+    return failed(state, run, verdict.failure, at, status=status, jitter=jitter)
 
 
 def child_ended(
@@ -148,24 +167,28 @@ def rest(state: ExecutionState, at: int, *, patient: bool = False) -> bool:
 
     It rests until `next_wake`, or until somebody sends a message: a fact that comes before the owner has let go
     sets it running again. A failing execution may rest too, while a
-    compensation waits: whoever resumes it finds it failing again. A `patient` owner, who can spare the place,
-    keeps it until `lingers_until`.
+    compensation waits: whoever resumes it finds it failing again. A paused one rests as soon as nothing that had
+    begun is in flight. A `patient` owner, who can spare the place, keeps it until `lingers_until`.
     """
     if state.mode not in (Mode.FORWARD, Mode.FAILING) or state.status is not ExecutionStatus.RUNNING:
         return False
-    if state.running or state.preparing or state.beginning or not state.waiting:
+    if state.running or is_begun(state) or not (state.waiting or state.paused):
         return False
-    wake_at = next_due(state)
+    wake_at = next_wake(state)
     if wake_at is not None and wake_at - at <= LINGER:
         return False
     if patient and at < state.lingers_until:
         return False
     state.status = ExecutionStatus.SUSPENDED
-    kinds = sorted({run.wait or TIMER for run in state.waiting.values()})
-    state.tell(EventType.EXECUTION_SUSPENDED, at, data={"waits": kinds, "wake_at": optional_rfc3339(wake_at)})
+    kinds = {run.wait or TIMER for run in state.waiting.values()}
+    if state.paused:
+        kinds.add(PAUSE)
+        state.reason = PAUSED
+    data = {"waits": sorted(kinds), "wake_at": optional_rfc3339(wake_at)}
+    state.tell(EventType.EXECUTION_SUSPENDED, at, data=data)
     return True
 
 
 def next_wake(state: ExecutionState) -> int | None:
-    """When the earliest timer of the waiting runs is due."""
-    return next_due(state)
+    """When the earliest timer of the waiting runs is due; while it is paused, of those that may come to something."""
+    return due_while_paused(state) if state.paused and may_pause(state) else next_due(state)

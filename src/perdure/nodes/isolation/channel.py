@@ -6,11 +6,12 @@ import io
 import logging
 import os
 import threading
-import time
 from typing import Any
 
 from perdure.artifacts.local import LocalStorage
-from perdure.artifacts.names import artifact_name, media_type
+from perdure.artifacts.names import artifact_name, media_type, recordable_media_type
+from perdure.base.clock import SECOND, boot_time
+from perdure.base.texts import recordable
 from perdure.nodes.authoring import Context, Published, current_attempt
 from perdure.nodes.isolation import wire
 from perdure.nodes.lines import LineSplitter
@@ -75,13 +76,13 @@ class ChannelAttempt:
         self._pace = YieldPace()
 
     def write(self, stream: str, text: str) -> None:
-        self._channel.send(wire.Lines(stream=stream, lines=text.splitlines(), at=_now()))
+        self._channel.send(wire.Lines(stream=stream, lines=recordable(text).splitlines(), at=_now()))
 
     def log(self, level: str, message: str) -> None:
-        self._channel.send(wire.Record(level=level, message=message, at=_now()))
+        self._channel.send(wire.Record(level=level, message=recordable(message), at=_now()))
 
     def progress(self, fraction: float | None, message: str | None) -> None:
-        self._channel.send(wire.Progress(fraction=fraction, message=message))
+        self._channel.send(wire.Progress(fraction=fraction, message=None if message is None else recordable(message)))
 
     def publish(self, source: str | bytes, *, name: str, media_type: str | None) -> Published:
         """The copy is durable before the engine hears of it, so a crash between leaves at most an unnamed file."""
@@ -104,10 +105,11 @@ class ChannelAttempt:
 def store(storage: LocalStorage, source: str | bytes, *, name: str, media: str | None) -> Published:
     """Put what `perdure.artifact` was given into the storage."""
     checked = artifact_name(name)
+    chosen = recordable_media_type(media) if media else media_type(checked)
     stored = storage.store_bytes(source) if isinstance(source, bytes) else storage.store_file(source)
     return Published(
         name=checked,
-        media_type=media or media_type(checked),
+        media_type=chosen,
         size_bytes=stored.size_bytes,
         sha256=stored.sha256.hex(),
     )
@@ -147,7 +149,7 @@ class PrintedText(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
             if self._channel.is_detached or not self._take_plain(text):
-                self.write_bytes(text.encode(errors="replace"))
+                self.write_bytes(recordable(text).encode())
         return len(text)
 
     def _take_plain(self, text: str) -> bool:
@@ -222,4 +224,4 @@ class LoggedRecords(logging.Handler):
 
 
 def _now() -> int:
-    return time.time_ns() // 1000
+    return round(boot_time() * SECOND)

@@ -25,7 +25,8 @@ from typing import Any, NoReturn
 
 from perdure.nodes.isolation import linux
 
-SUPERVISOR_DIED = signal.SIGUSR1
+KILL_ALL = signal.SIGUSR1
+"""From the supervisor, or when it died: nothing of the process may go on."""
 _PATIENCE_S = 10.0
 """How long killed processes may stay before the engine is told of them (a process in uninterruptible sleep)."""
 
@@ -74,17 +75,17 @@ class Keeper:
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
-        signal.signal(SUPERVISOR_DIED, self._supervisor_died)
+        signal.signal(KILL_ALL, self._kill_soon)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         linux.become_subreaper()
         order = self._read_order()
-        if order is None or not linux.die_with_parent(self._supervisor, SUPERVISOR_DIED):
+        if order is None or not linux.die_with_parent(self._supervisor, KILL_ALL):
             return
         if self._start(order, fds, mark):
             self._watch(woken)
 
-    def _supervisor_died(self, number: int, frame: object) -> None:
+    def _kill_soon(self, number: int, frame: object) -> None:
         self._kill_at = 0.0
 
     def _read_order(self) -> dict[str, Any] | None:
@@ -238,7 +239,7 @@ def _become(
     where = "exec"
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, SUPERVISOR_DIED):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, KILL_ALL):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         if not linux.die_with_parent(keeper, signal.SIGKILL):

@@ -68,7 +68,13 @@ class PoolProcess:
         finally:
             close_all(null, no_input, out_end, err_end, orders_end, answers_end)
         line = _WorkerLine()
-        await line.open(orders, answers)
+        try:
+            await line.open(orders, answers)
+        except BaseException:
+            line.cut()
+            close_all(out, err)
+            await surely(child.stop(0))
+            raise
         pipes = [
             PipeLines(fd, emit=partial(line.emit, stream), ready=line.ready)
             for fd, stream in ((out, "stdout"), (err, "stderr"))
@@ -182,10 +188,13 @@ class _WorkerLine(asyncio.Protocol):
         self._pause: asyncio.Task[None] | None = None
 
     async def open(self, orders: int, answers: int) -> None:
+        """Carried to its end: broken off halfway, descriptors would be closed twice, by the loop and by a file object."""
+        await surely(self._open(orders, answers))
+
+    async def _open(self, orders: int, answers: int) -> None:
         loop = asyncio.get_running_loop()
-        writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(orders, "wb", buffering=0))
-        reader, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(answers, "rb", buffering=0))
-        self._orders, self._answers = writer, reader
+        self._orders, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(orders, "wb", buffering=0))
+        self._answers, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(answers, "rb", buffering=0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
@@ -233,7 +242,7 @@ class _WorkerLine(asyncio.Protocol):
         while end - start >= 4:
             size = int.from_bytes(data[start : start + 4], "little")
             if size > wire.MAX_FRAME:
-                self._cut()
+                self.cut()
                 return
             if end - start < 4 + size:
                 self._needed = 4 + size
@@ -241,8 +250,8 @@ class _WorkerLine(asyncio.Protocol):
             start += 4
             try:
                 self._take(wire.from_worker.decode(data[start : start + size]))
-            except msgspec.MsgspecError:
-                self._cut()
+            except (msgspec.MsgspecError, ValueError):
+                self.cut()
                 return
             start += size
         if start < end:
@@ -262,7 +271,7 @@ class _WorkerLine(asyncio.Protocol):
             if self._answers is not None and not self._answers.is_closing():
                 self._answers.resume_reading()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """Not our frames: user code writes into the line. The process cannot be trusted with another word."""
         self.is_cut = True
         if self._answers is not None:

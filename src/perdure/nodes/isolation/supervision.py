@@ -5,6 +5,8 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import math
+import os
 import socket
 import subprocess
 import sys
@@ -92,6 +94,9 @@ class Supervision:
         self._sending = asyncio.Lock()
         self._closing = False
         self._watcher: asyncio.Task[None] | None = None
+        self._until = math.inf
+        self._moments: tuple[int, int] | None = None
+        """Reading end, which every supervisor inherits, and writing end."""
         self.restarts = 0
 
     @property
@@ -103,23 +108,48 @@ class Supervision:
         async with self._starting:
             if self._socket is not None or self._closing:
                 return
+            if self._moments is None:
+                self._moments = os.pipe()
+                for end in self._moments:
+                    os.set_blocking(end, False)
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             with theirs:
-                argv = [sys.executable, "-I", "-S", "-c", supervisor.BOOT, IMPORT_ROOT, str(theirs.fileno())]
+                fds = [theirs.fileno(), self._moments[0]]
+                argv = [sys.executable, "-I", "-S", "-c", supervisor.BOOT, IMPORT_ROOT, *map(str, fds)]
                 # The fork itself takes a millisecond, once.
                 process = subprocess.Popen(  # noqa: ASYNC220
-                    argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+                    argv, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True
                 )
             if await asyncio.get_running_loop().sock_recv(ours, 1) != supervisor.READY:
                 ours.close()
                 await asyncio.to_thread(process.wait)
                 raise SpawnFailed(where="supervisor", errno=0, text="the supervisor ended before it was ready")
             self._process, self._socket = process, ours
+            self.let_run_until(self._until)
             self._watcher = asyncio.create_task(self._watch(process, ours))
+
+    def let_run_until(self, moment: float) -> None:
+        """Whatever runs by then (`boot_time`) is killed, should this process stand still; the last word counts.
+
+        Called in any thread.
+        """
+        self._until = moment
+        if self._moments is not None:
+            # A supervisor that has not read thousands of them stands still itself.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._moments[1], supervisor.MOMENT.pack(moment))
 
     async def stop(self) -> None:
         """End the supervisor and with it everything that is still running."""
+        try:
+            await self._stop()
+        finally:
+            moments, self._moments = self._moments, None
+            for end in moments or ():
+                os.close(end)
+
+    async def _stop(self) -> None:
         self._closing = True
         async with self._starting:
             watcher, process, sock = self._watcher, self._process, self._socket

@@ -48,6 +48,8 @@ class Inspected(msgspec.Struct, tag="inspected", frozen=True):
 
 
 class Lines(msgspec.Struct, tag="lines", frozen=True):
+    """`at`: microseconds of `boot_time`."""
+
     stream: str
     lines: list[str]
     at: int

@@ -24,7 +24,7 @@ from perdure.nodes.isolation import linux, wire
 from perdure.nodes.isolation.channel import Channel, ChannelAttempt, LoggedRecords, PrintedText
 from perdure.nodes.isolation.surroundings import Surroundings
 from perdure.nodes.modules import Kind, file_of, kind_of, load_function, loaded_sources
-from perdure.nodes.output import Yielded, failure_of, json_of
+from perdure.nodes.output import awaited, collected, collected_async, failure_of, json_of
 
 _T = TypeVar("_T")
 READ_FD = 3
@@ -121,12 +121,12 @@ def _call(task: wire.Run, attempt: ChannelAttempt) -> bytes:
     function = load_function(task.target)
     kind = kind_of(function)
     if kind is Kind.GENERATOR:
-        return _collect(function(**task.arguments), attempt)
+        return collected(function(**task.arguments), attempt.yielded)
     if kind is Kind.ASYNC_GENERATOR:
-        return _run_async(_collect_async(function(**task.arguments), attempt))
+        return _run_async(collected_async(function(**task.arguments), attempt.yielded))
     result = function(**task.arguments)
     if kind is Kind.ASYNC or hasattr(result, "__await__"):
-        result = _run_async(_await(result))
+        result = _run_async(awaited(result))
     return json_of(result)
 
 
@@ -135,24 +135,6 @@ def _run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
     import asyncio  # noqa: PLC0415
 
     return asyncio.run(coroutine)
-
-
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
-
-
-def _collect(generator: Any, attempt: ChannelAttempt) -> bytes:
-    items = Yielded(attempt.yielded)
-    for item in generator:
-        items.add(item)
-    return items.json()
-
-
-async def _collect_async(generator: Any, attempt: ChannelAttempt) -> bytes:
-    items = Yielded(attempt.yielded)
-    async for item in generator:
-        items.add(item)
-    return items.json()
 
 
 def _failure(error: BaseException) -> Failure:

@@ -16,10 +16,18 @@ from perdure.store.copying.tables import TABLES, Table
 
 T = TypeVar("T")
 MISSING_SHOWN = 5
+REWOUND_WRITERS = 1_000_000
+"""More writers than can have come after any state that somebody goes back to: new ones get numbers that none had."""
 
 
 async def copy_store(
-    source: Source, target: Target, *, clock: Clock, watcher: Watcher, without_missing: bool = False
+    source: Source,
+    target: Target,
+    *,
+    clock: Clock,
+    watcher: Watcher,
+    without_missing: bool = False,
+    rewound: bool = False,
 ) -> Copy:
     """Copy everything, compare both, and keep the copy if they are the same. The source is only read.
 
@@ -27,6 +35,7 @@ async def copy_store(
 
     Args:
         without_missing: copy although contents are missing at the source, without those.
+        rewound: the source is a former state of the store: readers may know of later commits than it has.
 
     Raises:
         ContentsMissing: the source lacks contents that its rows refer to.
@@ -42,7 +51,8 @@ async def copy_store(
     await copier.put_counters()
     await copier.compare_contents()
     tables = await copier.compare_rows()
-    await target.set_feed_ends(await source.feed_ends(), last_writer=await source.last_writer(), at=clock.now())
+    last_writer = await source.last_writer() + (REWOUND_WRITERS if rewound else 0)
+    await target.set_feed_ends(await source.feed_ends(), last_writer=last_writer, at=clock.now())
     answer = Copy(
         source=source.place,
         target=target.place,

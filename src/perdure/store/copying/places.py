@@ -43,13 +43,13 @@ def place_text(place: Place) -> str:
 
 
 @asynccontextmanager
-async def opened_source(place: Place, folder_of: FolderOf) -> AsyncIterator[Source]:
-    """Raises what `PostgresSource.open` and `SqliteSource.open` raise."""
+async def opened_source(place: Place, folder_of: FolderOf, *, at_rest: bool = True) -> AsyncIterator[Source]:
+    """At rest, or in use meanwhile. Raises what `PostgresSource.open` and `SqliteSource.open` raise."""
     source: Source
     if isinstance(place, Path):
-        source = await SqliteSource.open(place, folder_of(place))
+        source = await SqliteSource.open(place, folder_of(place), at_rest=at_rest)
     else:
-        source = await PostgresSource.open(place)
+        source = await PostgresSource.open(place, at_rest=at_rest)
     try:
         yield source
     finally:

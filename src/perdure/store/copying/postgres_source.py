@@ -25,24 +25,26 @@ class PostgresSource:
         """See `open`."""
         self._session = session
         self.place = session.address.place
+        self.all = session.all
         self.columns = session.columns
         self.rows = session.rows
         self.content = session.content
 
     @classmethod
-    async def open(cls, address: Address) -> Self:
-        """Nobody can write to the store until it is closed.
+    async def open(cls, address: Address, *, at_rest: bool = True) -> Self:
+        """Nobody can write to the store until it is closed; not `at_rest`, all go on, and what they commit is not seen.
 
-        Raises `StoreInUse` while workers are alive, `StoreIncompatible` for another schema, `StoreBusy`,
+        Raises `StoreInUse` while workers are alive and it is to be at rest, `StoreIncompatible` for another schema, `StoreBusy`,
         `StoreUnavailable`.
         """
         session = await Session.open(address)
         try:
             refuse_older(await session.schema(), address)
             await session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            # Every commit marks itself there: servers without a worker, of which nothing tells, write nothing meanwhile.
-            await session.run("LOCK TABLE writers IN SHARE MODE")
-            await session.refuse_workers()
+            if at_rest:
+                # Every commit marks itself there: servers without a worker, of which nothing tells, write nothing meanwhile.
+                await session.run("LOCK TABLE writers IN SHARE MODE")
+                await session.refuse_workers()
         except BaseException:
             session.close()
             raise

@@ -10,6 +10,7 @@ from perdure.store.copying.tables import TABLES, TRACES, Table
 _ENDED = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
 
 FIRST_ID = "SELECT e.id FROM executions AS e ORDER BY e.id LIMIT 1"
+EXECUTIONS = "SELECT count(*) FROM executions AS e WHERE e.kind = 'flow'"
 UNFINISHED = f"SELECT count(*) FROM executions AS e WHERE e.status NOT IN ({_ENDED})"  # noqa: S608
 CONTENTS = """
 SELECT f.sha256, max(f.size) AS size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,21 @@ from perdure.errors import ArtifactNotFound, StoreIncompatible, StoreUnavailable
 from perdure.store.copying.interface import Content, ContentFolder, FeedEnd, Row
 from perdure.store.copying.sql import CONTENTS, FIRST_ID, UNFINISHED, count_sql, select_sql
 from perdure.store.copying.tables import WIDE, Table
-from perdure.store.sqlite.connection import APPLICATION_ID, open_reader, refuse_foreign_file, refuse_unsafe_library
+from perdure.store.faults import reach
+from perdure.store.sqlite.connection import (
+    APPLICATION_ID,
+    open_backup,
+    open_reader,
+    refuse_foreign_file,
+    refuse_unsafe_library,
+)
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrations, schema_version
 from perdure.store.sqlite.writer import WRITER
 
 T = TypeVar("T")
+PAGES_AT_ONCE = 1_024
 LAST_WRITER = "feed_last_writer"
 """The measure that keeps, in a store that came from PostgreSQL, the highest number that a writer had there."""
 
@@ -93,7 +101,7 @@ class Tables:
 class SqliteSource:
     """`perdure.store.copying.interface.Source`."""
 
-    def __init__(self, path: Path, folder: ContentFolder) -> None:
+    def __init__(self, path: Path, folder: ContentFolder, *, at_rest: bool) -> None:
         """See `open`."""
         if not path.exists():
             raise StoreUnavailable(f"there is no store at {path}", path=str(path))
@@ -101,18 +109,18 @@ class SqliteSource:
         refuse_foreign_file(path)
         self.place = str(path)
         self._folder = folder
-        self._lock = OwnerLock(path)
+        self._lock = OwnerLock(path) if at_rest else None
         self._thread = Thread(path)
         self._connection: apsw.Connection | None = None
 
     @classmethod
-    async def open(cls, path: Path, folder: ContentFolder) -> Self:
-        """`folder` is where its contents lie.
+    async def open(cls, path: Path, folder: ContentFolder, *, at_rest: bool = True) -> Self:
+        """`folder` is where its contents lie. Not `at_rest`, its owner goes on meanwhile: what it commits is not seen.
 
-        Raises `StoreLocked` while a process owns it, `StoreIncompatible` for another schema, `StoreDamaged`,
+        Raises `StoreLocked` while a process owns it and it is to be at rest, `StoreIncompatible` for another schema, `StoreDamaged`,
         `StoreUnavailable`.
         """
-        source = cls(path, folder)
+        source = cls(path, folder, at_rest=at_rest)
         try:
             await source._begin(path)
         except BaseException:
@@ -123,6 +131,7 @@ class SqliteSource:
     async def _begin(self, path: Path) -> None:
         def begin() -> tuple[apsw.Connection, int, int]:
             connection = open_reader(path)
+            # Its first read, behind it, is the moment that it shows.
             connection.execute("BEGIN")
             return connection, int(connection.pragma("application_id") or 0), schema_version(connection)
 
@@ -134,9 +143,25 @@ class SqliteSource:
             how = "run `perdure store migrate` on it first" if schema < newest else "a newer perdure must copy it"
             raise StoreIncompatible(f"{path} has schema {schema}, this perdure knows {newest}; {how}", schema=schema)
         self._tables = tables = Tables(self._connection, self._thread, self._folder)
+        self.all = tables.all
         self.columns = tables.columns
         self.rows = tables.rows
         self.content = tables.content
+
+    async def pages(self, target: Path, seen: Callable[[int, int], None]) -> None:
+        """Copy the file as it is at this snapshot, page by page; `seen` hears of (bytes done, bytes in all)."""
+        source = self._connection
+        assert source is not None
+        connection = await self._thread.run(open_backup, target)
+        try:
+            with connection.backup("main", source, "main") as copy:
+                while not copy.done:
+                    await self._thread.run(copy.step, PAGES_AT_ONCE)
+                    reach("copying")
+                    page = int(source.pragma("page_size") or 0)
+                    seen((copy.page_count - copy.remaining) * page, copy.page_count * page)
+        finally:
+            await self._thread.run(connection.close)
 
     async def count(self, table: Table) -> int:
         return int(await self._tables.value(count_sql(table)))
@@ -172,4 +197,5 @@ class SqliteSource:
         if self._connection is not None:
             await self._thread.run(self._connection.close)
         self._thread.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()

@@ -19,6 +19,7 @@ from perdure.store.sqlite.connection import open_writer, refuse_unsafe_library
 from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.store import keep_private, make_folder
+from perdure.store.sqlite.text_index import SUFFIX as INDEX_SUFFIX
 from perdure.store.sqlite.writer import WRITER
 
 _GO_ON_DROP = "DELETE FROM sqlite_sequence WHERE name = ?"
@@ -74,13 +75,7 @@ class SqliteTarget:
             reach("copying")
 
     async def put_content(self, content: Content, pieces: AsyncIterator[bytes]) -> None:
-        with tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".perdure-copy-") as file:
-            async for piece in pieces:
-                file.write(piece)
-            file.flush()
-            stored = await self._folder.put_file(file.name)
-        if stored.sha256 != content.sha256:
-            raise StoreDamaged(f"the content with sha-256 {content.sha256.hex()} was changed on its way to the folder")
+        await put_pieces(self._folder, content, pieces, beside=self._path)
 
     async def go_on_after(self, table: Table, number: int) -> None:
         await self._run(_GO_ON_DROP, table.name)
@@ -130,9 +125,12 @@ class SqliteTarget:
         self._connection.pragma("wal_checkpoint", "truncate")
         self._connection.close()
         self._connection = None
-        _flush(self._draft)
+        flush(self._draft)
+        # An index of texts that a former store of that name left is not this one's; it is made anew.
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(f"{self._path.name}{INDEX_SUFFIX}{suffix}").unlink(missing_ok=True)
         os.replace(self._draft, self._path)
-        _flush(self._path.parent)
+        flush(self._path.parent)
 
     def _drop(self) -> None:
         """The draft of this copy, or what one that was killed left."""
@@ -143,7 +141,18 @@ class SqliteTarget:
             self._draft.with_name(self._draft.name + suffix).unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+async def put_pieces(folder: ContentFolder, content: Content, pieces: AsyncIterator[bytes], *, beside: Path) -> None:
+    """Raises `StoreDamaged` for pieces that are not that content; it is written beside a path first."""
+    with tempfile.NamedTemporaryFile(dir=beside.parent, prefix=".perdure-copy-") as file:
+        async for piece in pieces:
+            file.write(piece)
+        file.flush()
+        stored = await folder.put_file(file.name)
+    if stored.sha256 != content.sha256:
+        raise StoreDamaged(f"the content with sha-256 {content.sha256.hex()} is not the one that its rows tell of")
+
+
+def flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -34,6 +34,8 @@ TABLES = (
     Table("artifacts", ("id",)),
     Table("blobs", ("workspace", "sha256")),
     Table("waits", _RUN),
+    Table("wait_approvers", (*_RUN, "approver")),
+    Table("signals", ("n",), WIDE, counter="n"),
     Table("inbox", ("n",), WIDE, counter="n"),
     Table("queue", ("execution_id",)),
     Table("timers", ("execution_id", "kind")),
@@ -45,6 +47,7 @@ TABLES = (
     Table("hours", ("workspace", "hour", "status", "trigger_kind")),
     Table("days", ("workspace", "flow", "status", "trigger_kind", "day")),
     Table("totals", _COUNTED),
+    Table("durations", ("workspace", "grain", "flow", "period", "status", "trigger_kind", "bucket")),
     Table("measures", ("name",)),
     Table("feed", ("writer", "n"), WIDE),
 )
@@ -54,6 +57,11 @@ NOT_COPIED = {
     "writers": "made from where the feed of each ended",
     "blob_contents": "contents travel on their own: one place keeps them in files, another in tables",
     "blob_chunks": "contents travel on their own",
+    "search_state": "the index of texts is made anew",
+    "search_holder": "the index of texts is made anew",
+    "search_tail": "the index of texts is made anew",
+    "search_segments": "the index of texts is made anew",
+    "search_parts": "the index of texts is made anew",
 }
 """Tables that are left out, and why."""
 

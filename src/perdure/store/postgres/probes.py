@@ -21,6 +21,7 @@ from perdure.store.postgres.seed import seed_history
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.postgres.url import Address, parse_url, with_schema
 from perdure.store.probe_rows import put_executions, put_steps
+from perdure.store.seeding import Drawing, Told
 from perdure.store.statements import All, Procedure, Query, library
 
 PREFIX = "perdure_bench_"
@@ -98,10 +99,8 @@ class PostgresProbes:
         ids = sorted(new_id() for _ in range(batch))
         return batch * await self._per_second(lambda feed, at: put_steps(ids, at, feed=feed), seconds)
 
-    async def seed_history(
-        self, url: str, *, workspace: str, executions: int, now: int, told: Callable[[int], None]
-    ) -> None:
-        await seed_history(url, workspace=workspace, executions=executions, now=now, told=told)
+    async def seed_history(self, url: str, drawing: Drawing, *, told: Told) -> None:
+        await seed_history(url, drawing, told=told)
 
     async def newest_latencies(self, url: str, *, rows: int, rounds: int) -> list[float]:
         address = parse_url(url)

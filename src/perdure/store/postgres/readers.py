@@ -57,13 +57,18 @@ class Readers:
             self._turns.release()
 
     async def close(self) -> None:
+        """Also when it is cancelled meanwhile: a connection that is left open may keep its event loop from being closed."""
         self._is_closed = True
-        while self._free:
-            connection = self._free.pop()
-            try:
-                await connection.close(timeout=1.0)
-            except Exception:
-                connection.terminate()
+        try:
+            while self._free:
+                connection = self._free.pop()
+                try:
+                    await connection.close(timeout=1.0)
+                except Exception:
+                    connection.terminate()
+        finally:
+            while self._free:
+                self._free.pop().terminate()
 
     async def _taken(self) -> Connection:
         """The one that was used last, so that a quiet store needs few; those that the server has closed are left out."""

@@ -25,6 +25,7 @@ _LOCK = "SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::integer[]) AS k"
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]\w*)")
 _FIXED_ORDER = re.compile(r"\bCROSS JOIN(?=\s+\w+ AS \w+\s+ON\b)")
+_HINT = re.compile(r"\{\+\}| ?\{by \w+\}")
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b(?!\s+SKIP)")
 
 
@@ -45,7 +46,7 @@ def numbered(sql: str, types: Mapping[str, str] | None = None) -> tuple[str, tup
         place = names.setdefault(name, len(names) + 1)
         return f"${place}" if types is None else f"${place}::{types[name]}[]"
 
-    text = _PARAMETER.sub(spell, _FIXED_ORDER.sub("JOIN", sql).replace("{+}", ""))
+    text = _PARAMETER.sub(spell, _HINT.sub("", _FIXED_ORDER.sub("JOIN", sql)))
     return text, tuple(names)
 
 
@@ -128,8 +129,8 @@ class Runner:
         if isinstance(request, All):
             answer: list[Any] = []
             for sql, order, writes in self._statements.compiled[request.name]:
-                self.has_written |= writes
                 answer = await fetch(sql, *[request.params[name] for name in order])
+                self.has_written |= writes and _has_changed(sql, answer)
             return answer
         if isinstance(request, Query):
             sql, order = _numbered(request.sql)
@@ -146,12 +147,17 @@ class Runner:
         self.rows += len(rows)
         answer: list[Any] = []
         for sql, order, writes in self._statements.compiled[request.name]:
-            self.has_written |= writes
             answer = []
             for first in range(0, len(rows), MOST_ROWS):
                 arrays = self._statements.arrays(request.name, order, rows[first : first + MOST_ROWS])
                 answer += await self._connection.fetch(sql, *arrays)
+            self.has_written |= writes and _has_changed(sql, answer)
         return answer
+
+
+def _has_changed(sql: str, answer: Sequence[Any]) -> bool:
+    """A statement that tells what it changed, and tells nothing, changed nothing: looks of loops are mostly such."""
+    return bool(answer) or "RETURNING" not in sql
 
 
 def lock_slots(keys: Sequence[tuple[str, ...]]) -> list[int]:

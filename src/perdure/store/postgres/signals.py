@@ -1,6 +1,6 @@
 """Hints between processes by NOTIFY and LISTEN, on one connection beside those that read and write.
 
-Hints are gathered and sent a few times a hundredth of a second at most, in transactions of their own: PostgreSQL lets
+Hints are gathered and sent once in a hundredth of a second at most, in transactions of their own: PostgreSQL lets
 transactions that notify commit one after the other, which must not be those that write. Whatever comes back, our
 own or others', shows that the ear still works; when nothing does for a while, one sends a sign, and
 where even that does not come back the connection is made anew.
@@ -26,7 +26,7 @@ from perdure.store.postgres.connection import WRITING, Connection, connect
 from perdure.store.postgres.failures import translated
 from perdure.store.postgres.url import Address
 
-APART_S = 0.005
+APART_S = 0.010
 """Between two sendings of a process."""
 SIGN_AFTER_S = 4.0
 """Of silence."""
@@ -51,6 +51,7 @@ class _Payload(msgspec.Struct, omit_defaults=True, rename=lambda name: name[0]):
     """Executions by worker."""
     lines: list[str] = []
     feed: list[tuple[int, int]] = []
+    follows: bool | None = msgspec.field(default=None, name="w")
     everything: bool = False
 
 
@@ -177,16 +178,20 @@ class _Pending:
         self._deliveries: dict[tuple[str, bytes], None] = {}
         self._lines: dict[str, None] = {}
         self._feed: dict[int, int] = {}
+        self._follows: bool | None = None
         self._everything = False
 
     def is_full(self) -> bool:
-        return bool(self._deliveries or self._lines or self._feed or self._everything)
+        says = self._deliveries or self._lines or self._feed or self._everything
+        return bool(says) or self._follows is not None
 
     def add(self, hint: Hint) -> None:
         self._deliveries |= dict.fromkeys(hint.deliveries)
         self._lines |= dict.fromkeys(hint.lines)
         for writer, n in hint.feed.items():
             self._feed[writer] = max(n, self._feed.get(writer, 0))
+        if hint.follows is not None:
+            self._follows = hint.follows
         self._everything |= hint.everything
         if len(self._deliveries) + len(self._lines) > MOST_PENDING:
             self._deliveries, self._lines, self._everything = {}, {}, True
@@ -195,9 +200,10 @@ class _Pending:
         """As payloads, each short enough."""
         if not self.is_full():
             return []
-        whole = _Payload(sender, feed=[*self._feed.items()], everything=self._everything)
+        whole = _Payload(sender, feed=[*self._feed.items()], follows=self._follows, everything=self._everything)
         deliveries, lines = [*self._deliveries], [*self._lines]
-        self._deliveries, self._lines, self._feed, self._everything = {}, {}, {}, False
+        self._deliveries, self._lines, self._feed = {}, {}, {}
+        self._follows, self._everything = None, False
         if not whole.everything:
             for worker, id_ in deliveries:
                 whole.inboxes.setdefault(worker, []).append(id_.hex())
@@ -215,7 +221,7 @@ def _parts(payload: _Payload) -> Iterator[_Payload]:
         yield _Payload(payload.sender, everything=True)
         return
     for half in (slice(None, None, 2), slice(1, None, 2)):
-        part = _Payload(payload.sender, feed=payload.feed, lines=payload.lines[half])
+        part = _Payload(payload.sender, feed=payload.feed, follows=payload.follows, lines=payload.lines[half])
         for worker, id_ in pairs[half]:
             part.inboxes.setdefault(worker, []).append(id_)
         yield from _parts(part)
@@ -230,5 +236,6 @@ def _hint_of(payload: _Payload) -> Hint:
         deliveries=[(worker, bytes.fromhex(id_)) for worker, ids in payload.inboxes.items() for id_ in ids],
         lines=payload.lines,
         feed=dict(payload.feed),
+        follows=payload.follows,
         everything=payload.everything,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -14,16 +15,20 @@ from perdure.store.postgres.partitions import Partitions
 from perdure.store.postgres.readers import Readers
 from perdure.store.postgres.runner import Statements
 from perdure.store.postgres.sharing import PostgresSharing
+from perdure.store.postgres.text_index import IndexConnection
 from perdure.store.postgres.url import Address, parse_url
 from perdure.store.postgres.writer import Writer
 from perdure.store.procedures.claim import load_execution
 from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
 from perdure.store.reads.events import StoredEvents
 from perdure.store.reads.executions import StoredExecutions
+from perdure.store.reads.heads import StoredHeads
 from perdure.store.reads.inbox import ping, unread_messages
 from perdure.store.reads.node_runs import StoredNodeRuns
+from perdure.store.reads.waits import StoredWaits
 from perdure.store.records import Claimed, Message
 from perdure.store.statements import All, Library, Procedure, library
+from perdure.store.text_index import TextIndex
 
 
 class PostgresStore:
@@ -36,16 +41,20 @@ class PostgresStore:
         self._writer = Writer(address, statements)
         self._readers = Readers(address, statements)
         self._partitions = Partitions(address, statements)
-        self.sharing = PostgresSharing(address, self._partitions)
         read = self._readers.read
+        self.sharing = PostgresSharing(address, self._partitions, read)
         self._read = read
         self.executions = StoredExecutions(read, known)
         self.node_runs = StoredNodeRuns(read)
+        self.heads = StoredHeads(read)
+        self.waits = StoredWaits(read)
         self.events = StoredEvents(read)
         self.flows = StoredFlows(read)
         self.artifacts = StoredArtifacts(read)
         self.tokens = StoredTokens(read)
         self.workers = StoredWorkers(read)
+        self._index = IndexConnection(address, statements)
+        self.texts = TextIndex(read, self._index.write, holder=secrets.token_hex(8))
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -67,6 +76,7 @@ class PostgresStore:
         store = cls(address, library("postgres"))
         try:
             await store._writer.open()
+            await store.sharing.hear_clock()
             # Before the first row of a week comes; where others are in the way now, a loop tries again.
             with suppress(StoreBusy):
                 await store.make_partitions()
@@ -119,8 +129,11 @@ class PostgresStore:
 
     async def close(self) -> None:
         """The recorder must be closed before."""
-        await self._readers.close()
-        await self._writer.close()
+        try:
+            await self._readers.close()
+            await self._index.close()
+        finally:
+            await self._writer.close()
 
 
 def _about() -> Procedure[tuple[str, int]]:

@@ -11,10 +11,11 @@ from perdure.errors import RowRefused
 from perdure.model.states import TERMINAL, ExecutionStatus, may_reach
 from perdure.store.interface import Advanced, Lost
 from perdure.store.procedures.cancel import cancel_children
-from perdure.store.procedures.context import Context, Standing
+from perdure.store.procedures.context import Context, Standing, took
 from perdure.store.procedures.endings import Ended, settle_ended
 from perdure.store.procedures.queueing import enqueue
 from perdure.store.procedures.rows import artifact_row, node_run_row, wait_row
+from perdure.store.procedures.signals import open_to_others
 from perdure.store.procedures.start import start
 from perdure.store.records import Advance
 from perdure.store.statements import Many, Procedure
@@ -59,7 +60,7 @@ def _apply_wave(context: Context, wave: Sequence[Advance]) -> Procedure[list[Out
         yield from _put_executions(context, applied)
         yield from _put_node_runs(applied)
         yield from _put_ends(context, applied)
-        yield from _put_waits(applied)
+        yield from _put_waits(context, applied)
         yield from _put_artifacts(applied)
         yield from _change_children(context, applied)
         yield from _let_go(context, applied)
@@ -79,7 +80,8 @@ def _put_executions(context: Context, applied: Sequence[Applied]) -> Procedure[N
             touched.append((*standing.key, events, advance.recoveries, advance.crashes, advance.updated_at))
             continue
         if advance.status != advance.previous:
-            context.moved(standing, advance.status)
+            started_at = advance.started_at or standing.started_at
+            context.moved(standing, advance.status, took=took(started_at, advance.finished_at))
         worker = None if advance.release else standing.worker
         reason = advance.reason
         if reason is None and standing.status == ExecutionStatus.CANCELLING:
@@ -124,13 +126,15 @@ def _put_ends(context: Context, applied: Sequence[Applied]) -> Procedure[None]:
         yield Many("payloads_end", rows)
 
 
-def _put_waits(applied: Sequence[Applied]) -> Procedure[None]:
+def _put_waits(context: Context, applied: Sequence[Applied]) -> Procedure[None]:
     closed = [(advance.execution_id, *key) for advance, _ in applied for key in advance.waits_closed]
     if closed:
         yield Many("waits_close", closed)
-    opened = [wait_row(advance.execution_id, wait) for advance, _ in applied for wait in advance.waits_opened]
+    opened = [(advance, wait) for advance, _ in applied for wait in advance.waits_opened]
     if opened:
-        yield Many("waits_put", opened)
+        rows = [wait_row(advance.execution_id, advance.workspace, advance.flow, wait) for advance, wait in opened]
+        yield Many("waits_put", rows)
+        yield from open_to_others(context, opened)
     consumed = [(n, advance.execution_id) for advance, _ in applied for n in advance.consumed]
     if consumed:
         yield Many("inbox_take", consumed)

@@ -12,28 +12,38 @@ from typing import Any
 
 from perdure.errors import CallerError, PerdureError, RowRefused, StoreError
 from perdure.store import commands
-from perdure.store.commands import Command, StartExecutions
+from perdure.store.commands import Command, OutsideCommand, StartExecutions
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost
-from perdure.store.procedures import catalogue, flows, housekeeping
+from perdure.store.procedures import answers, catalogue, flows, housekeeping, pauses, signals
 from perdure.store.procedures.advance import apply_advances
 from perdure.store.procedures.cancel import cancel_executions
 from perdure.store.procedures.claim import claim_executions
 from perdure.store.procedures.context import Context, feed_entries
+from perdure.store.procedures.delete import delete_executions
+from perdure.store.procedures.expiry import expire_executions
 from perdure.store.procedures.interrupt import interrupt_workers, rescue_executions
 from perdure.store.procedures.messages import send_messages
+from perdure.store.procedures.queueing import standings
 from perdure.store.procedures.start import start_executions
+from perdure.store.procedures.tag import tag_execution
 from perdure.store.procedures.timers import fire_timers
 from perdure.store.statements import Many, Procedure, Savepoint
 
 PROCEDURES: dict[type[Command], Callable[[Context, Any], Procedure[Any]]] = {
     commands.ClaimExecutions: claim_executions,
     commands.CancelExecutions: cancel_executions,
+    commands.DeleteExecutions: delete_executions,
+    commands.TagExecution: tag_execution,
+    commands.Respond: answers.respond,
+    commands.ExpireWait: answers.expire_wait,
+    commands.SendSignal: signals.send_signal,
+    commands.PauseExecution: pauses.pause_execution,
+    commands.ResumeExecution: pauses.resume_execution,
     commands.SendMessages: send_messages,
     commands.FireTimers: fire_timers,
     commands.InterruptWorkers: interrupt_workers,
     commands.RescueExecutions: rescue_executions,
     commands.RegisterWorker: catalogue.register_worker,
-    commands.Heartbeat: catalogue.heartbeat,
     commands.StopWorker: catalogue.stop_worker,
     commands.PutFlow: flows.put_flow,
     commands.DeleteFlow: flows.delete_flow,
@@ -42,7 +52,10 @@ PROCEDURES: dict[type[Command], Callable[[Context, Any], Procedure[Any]]] = {
     commands.RevokeToken: catalogue.revoke_token,
     commands.FoldCounters: housekeeping.fold_counters,
     commands.ForgetKeys: housekeeping.forget_keys,
+    commands.ForgetWorkers: housekeeping.forget_workers,
+    commands.ForgetRates: housekeeping.forget_rates,
     commands.TrimFeed: housekeeping.trim_feed,
+    commands.ExpireExecutions: expire_executions,
 }
 """Every procedure raises its `CallerError`s before it writes anything."""
 
@@ -56,6 +69,7 @@ def apply_batch(batch: Batch, feed: tuple[int, int], *, careful: bool = False) -
     """
     context = Context()
     advances: list[Entry] = []
+    yield from _lock_in_order(batch)
     if batch.advances:
         if careful:
             advances = yield from _bisect(context, batch.advances, apply_advances)
@@ -82,6 +96,13 @@ def apply_batch(batch: Batch, feed: tuple[int, int], *, careful: bool = False) -
         due_at=context.due_at,
         feed=feed if context.chunks else None,
     )
+
+
+def _lock_in_order(batch: Batch) -> Procedure[None]:
+    """Two processes that change the same executions come to their rows in the same order, so neither waits in a circle."""
+    outside = [command.execution_id for command in batch.commands if isinstance(command, OutsideCommand)]
+    if outside and len(outside) + len(batch.advances) > 1:
+        yield from standings([*outside, *(advance.execution_id for advance in batch.advances)])
 
 
 def is_hindrance(error: Exception) -> bool:

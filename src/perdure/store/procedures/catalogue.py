@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from perdure.base.ids import id_text
 from perdure.errors import TokenNotFound
-from perdure.store.commands import CreateToken, Heartbeat, PutArtifacts, RegisterWorker, RevokeToken, StopWorker
+from perdure.store.commands import CreateToken, PutArtifacts, RegisterWorker, RevokeToken, StopWorker
 from perdure.store.procedures.context import Context
 from perdure.store.procedures.rows import artifact_row, worker_row
 from perdure.store.statements import All, Many, Procedure
@@ -26,13 +26,6 @@ def alive(workers: Sequence[str]) -> Procedure[set[str]]:
         return set()
     rows = yield Many("workers_alive", [(worker,) for worker in workers])
     return {row[0] for row in rows}
-
-
-def heartbeat(context: Context, command: Heartbeat) -> Procedure[bool]:
-    if not (yield from alive([command.worker])):
-        return False
-    yield All("worker_beat", {"worker": command.worker, "at": command.at})
-    return True
 
 
 def stop_worker(context: Context, command: StopWorker) -> Procedure[None]:

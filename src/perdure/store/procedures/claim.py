@@ -40,9 +40,13 @@ GOING = {
 
 def claim_executions(context: Context, command: ClaimExecutions) -> Procedure[list[Claimed] | None]:
     """Best rank first. Whoever somebody else is just changing stays in the queue for the next claim."""
+    lines = yield from _lines(command)
+    if not lines:
+        return []
+    # It is looked at, and held fast, only where there may be something to claim: a lock is a write too.
     if not (yield from alive([command.worker])):
         return None
-    ids = yield from _best(command)
+    ids = yield from _best(command, lines)
     if not ids:
         return []
     rows = yield Many("records_free", [(id,) for id in sorted(ids)])
@@ -56,14 +60,20 @@ def claim_executions(context: Context, command: ClaimExecutions) -> Procedure[li
     return (yield from _with_contents(free, was))
 
 
-def _best(command: ClaimExecutions) -> Procedure[list[bytes]]:
+def _lines(command: ClaimExecutions) -> Procedure[list[tuple[str, str]]]:
+    """(line, workspace) of those lines that have rows and that the worker serves."""
     if command.limit <= 0:
         return []
+    rows = yield All("queue_lines")
+    if command.root is not None:
+        return list(rows)
+    return [(line, workspace) for line, workspace in rows if is_served(line, queues=command.queues, tags=command.tags)]
+
+
+def _best(command: ClaimExecutions, lines: list[tuple[str, str]]) -> Procedure[list[bytes]]:
     if command.root is not None:
         rows = yield All("queue_family", {"root": command.root, "limit": command.limit})
         return [row[1] for row in rows]
-    rows = yield All("queue_lines")
-    lines = [(line, workspace) for line, workspace in rows if is_served(line, queues=command.queues, tags=command.tags)]
     # No workspace waits for another: each line gives its share, and no line is always the first.
     random.shuffle(lines)
     heads: list[Any] = []
@@ -105,6 +115,7 @@ def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecut
                 context.count(*where, going.status, record.trigger_kind, record.created_at, 1)
         changes.append((record.id, record.number, going.status, command.worker, len(events), record.recoveries, at))
         record.status = going.status
+        record.reason = None if going.status is ExecutionStatus.RUNNING else record.reason
         record.worker = command.worker
         record.epoch += 1
         record.last_seq += len(events)
@@ -117,14 +128,18 @@ def _own(context: Context, free: Sequence[ExecutionRecord], command: ClaimExecut
 
 
 def _with_contents(records: Sequence[ExecutionRecord], was: dict[bytes, ExecutionStatus]) -> Procedure[list[Claimed]]:
-    """One statement per table for all of them; what never ran has no node runs and no waits."""
+    """One statement per table for all of them; what never ran has node runs only if it is a replay, but may be paused."""
     if not records:
         return []
     ids = [(record.id,) for record in records]
-    begun = [(record.id,) for record in records if was[record.id] is not ExecutionStatus.QUEUED]
+    with_runs = [
+        (record.id,)
+        for record in records
+        if was[record.id] is not ExecutionStatus.QUEUED or record.replay_of is not None
+    ]
     payloads = {row[0]: payload_of(row) for row in (yield Many("payloads", ids))}
-    node_runs = _grouped((yield Many("node_runs_of", begun)) if begun else [], node_run_of)
-    waits = _grouped((yield Many("waits_of", begun)) if begun else [], wait_of)
+    node_runs = _grouped((yield Many("node_runs_of", with_runs)) if with_runs else [], node_run_of)
+    waits = _grouped((yield Many("waits_of", ids)), wait_of)
     messages = _grouped((yield Many("inbox_of", ids)), message_of)
     return [
         Claimed(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from perdure.base.clock import HOUR
 from perdure.base.codec import encode_text
+from perdure.base.histogram import bucket_of
 from perdure.model.event import Event, EventChunk, EventType
 from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.records import Value
@@ -15,8 +16,8 @@ LOGS = 1
 OTHERS = 2
 _LOG_TYPES = frozenset({EventType.LOG, EventType.LOG_TRUNCATED})
 
-CounterKey = tuple[str, str, str, str, int]
-"""workspace, flow, status, trigger kind, hour of creation"""
+CounterKey = tuple[str, str, str, str, int, int | None]
+"""workspace, flow, status, trigger kind, hour of creation, bucket of its duration once it has ended"""
 
 
 class Standing(NamedTuple):
@@ -48,11 +49,18 @@ class Standing(NamedTuple):
     recoveries: int
     crashes: int
     kind: str
+    started_at: int | None = None
+    finished_at: int | None = None
 
     @property
     def key(self) -> tuple[bytes, int]:
         """By which statements find the row again: each database takes the one that is quicker for it."""
         return (self.id, self.number)
+
+
+def took(started_at: int | None, finished_at: int | None) -> int | None:
+    """Microseconds from start to end; None without either."""
+    return None if started_at is None or finished_at is None else max(finished_at - started_at, 0)
 
 
 class Context:
@@ -86,17 +94,22 @@ class Context:
         next_seq = standing.last_seq + 1
         self.record(standing.id, standing.workspace, standing.flow, next_seq, events, kind=standing.kind)
 
-    def count(self, workspace: str, flow: str, status: str, trigger_kind: str, created_at: int, delta: int) -> None:
-        key = (workspace, flow, status, trigger_kind, created_at // HOUR)
+    def count(
+        self, workspace: str, flow: str, status: str, trigger_kind: str, created_at: int, delta: int,
+        *, took: int | None = None,
+    ) -> None:  # fmt: skip
+        """`took`: from its start to its end, where it has both."""
+        bucket = None if took is None else bucket_of(took)
+        key = (workspace, flow, status, trigger_kind, created_at // HOUR, bucket)
         self._counts[key] = self._counts.get(key, 0) + delta
 
-    def moved(self, standing: Standing, status: ExecutionStatus) -> None:
-        """Count an execution's change from the status that `standing` shows. Units are not counted."""
+    def moved(self, standing: Standing, status: ExecutionStatus, *, took: int | None = None) -> None:
+        """Count an execution's change from the status that `standing` shows; with `took`, to its end. Units are not counted."""
         if standing.kind != ExecutionKind.FLOW:
             return
         where = (standing.workspace, standing.flow)
         self.count(*where, standing.status, standing.trigger_kind, standing.created_at, -1)
-        self.count(*where, status, standing.trigger_kind, standing.created_at, 1)
+        self.count(*where, status, standing.trigger_kind, standing.created_at, 1, took=took)
 
     def refer(self, workspace: str, value: Value | None, at: int) -> None:
         """Note that a value's blob is in use."""

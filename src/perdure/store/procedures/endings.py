@@ -9,7 +9,7 @@ from perdure.base.codec import encode_text
 from perdure.base.ids import id_text
 from perdure.model.event import Event, EventType
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.store.procedures.context import Context, Standing
+from perdure.store.procedures.context import Context, Standing, took
 from perdure.store.procedures.limits import release_slots
 from perdure.store.procedures.queueing import CHILD_ENDED, Letter, send
 from perdure.store.records import Value
@@ -39,8 +39,7 @@ def settle_ended(context: Context, ended: Sequence[Ended], at: int) -> Procedure
     if not ended:
         return
     ids = [(one.standing.id,) for one in ended]
-    yield Many("waits_clear", ids)
-    yield Many("inbox_clear", ids)
+    yield Many("waiting_clear", ids)
     timed = [
         (one.standing.id,) for one in ended if one.standing.deadline_at is not None or _may_have_timer(one.standing)
     ]
@@ -110,7 +109,7 @@ def end_unowned(
         events = ended_nodes.get(standing.id, [])
         events.append(Event(END_EVENTS[one.status], at, data=_end_data(one)))
         context.tell(standing, events)
-        context.moved(standing, one.status)
+        context.moved(standing, one.status, took=took(standing.started_at, at))
         moves.append(
             (
                 *standing.key,

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.clock import DAY, HOUR
-from perdure.store.commands import FoldCounters, ForgetKeys, TrimFeed
+from perdure.store.commands import FoldCounters, ForgetKeys, ForgetRates, ForgetWorkers, TrimFeed
 from perdure.store.procedures.context import Context
 from perdure.store.statements import All, Many, Procedure
 
 HOURS_A_DAY = DAY // HOUR
+ALL_FLOWS = ""
+
+Sums = Counter[tuple[Any, ...]]
 
 
 def fold_counters(context: Context, command: FoldCounters) -> Procedure[int]:
     sums = yield All("counter_deltas_sum", {"limit": command.limit})
     if not sums:
         return 0
-    yield Many("counters_add", [row[:6] for row in sums])
-    hours: dict[tuple[Any, ...], int] = {}
-    days: dict[tuple[Any, ...], int] = {}
-    totals: dict[tuple[Any, ...], int] = {}
-    for workspace, flow, status, trigger_kind, hour, delta, _, _ in sums:
-        of_hour = (workspace, status, trigger_kind, hour)
-        hours[of_hour] = hours.get(of_hour, 0) + delta
-        total = (workspace, flow, status, trigger_kind)
-        totals[total] = totals.get(total, 0) + delta
-        day = (*total, hour // HOURS_A_DAY)
-        days[day] = days.get(day, 0) + delta
-    yield Many("hours_add", [(*key, delta) for key, delta in sorted(hours.items())])
-    yield Many("days_add", [(*key, delta) for key, delta in sorted(days.items())])
-    yield Many("totals_add", [(*key, delta) for key, delta in sorted(totals.items())])
-    yield All("counter_deltas_drop", {"last": max(row[6] for row in sums)})
-    return sum(row[7] for row in sums)
+    counters, hours, days, totals = Sums(), Sums(), Sums(), Sums()
+    for workspace, flow, status, trigger_kind, hour, _, delta, _, _ in sums:
+        counters[workspace, flow, status, trigger_kind, hour] += delta
+        hours[workspace, status, trigger_kind, hour] += delta
+        totals[workspace, flow, status, trigger_kind] += delta
+        days[workspace, flow, status, trigger_kind, hour // HOURS_A_DAY] += delta
+    for name, found in (("counters_add", counters), ("hours_add", hours), ("days_add", days), ("totals_add", totals)):
+        yield Many(name, [(*key, delta) for key, delta in sorted(found.items())])
+    durations = _durations(sums)
+    if durations:
+        yield Many("durations_add", [(*key, delta) for key, delta in sorted(durations.items())])
+    yield All("counter_deltas_drop", {"last": max(row[7] for row in sums)})
+    return sum(row[8] for row in sums)
+
+
+def _durations(sums: Sequence[Sequence[Any]]) -> Sums:
+    """Of those that ended: in all, by day, and by hour; of each flow (but by hour), and of all flows together ('')."""
+    found = Sums()
+    for workspace, flow, status, trigger_kind, hour, bucket, delta, _, _ in sums:
+        if bucket is None:
+            continue
+        rest = (status, trigger_kind, bucket)
+        for name in (flow, ALL_FLOWS):
+            found[(workspace, "all", name, 0, *rest)] += delta
+            found[(workspace, "day", name, hour // HOURS_A_DAY, *rest)] += delta
+        found[(workspace, "hour", ALL_FLOWS, hour, *rest)] += delta
+    return found
 
 
 def forget_keys(context: Context, command: ForgetKeys) -> Procedure[int]:
@@ -39,6 +55,22 @@ def forget_keys(context: Context, command: ForgetKeys) -> Procedure[int]:
     if stale:
         yield Many("keys_drop", stale)
     return len(stale)
+
+
+def forget_workers(context: Context, command: ForgetWorkers) -> Procedure[int]:
+    gone = yield All("workers_gone", {"before": command.before, "limit": command.limit})
+    if gone:
+        yield Many("workers_drop", gone)
+    return len(gone)
+
+
+def forget_rates(context: Context, command: ForgetRates) -> Procedure[tuple[str, str] | None]:
+    workspace, key = command.after
+    seen = yield All("rates_page", {"workspace": workspace, "key": key, "limit": command.limit})
+    free = [(workspace, key, command.before) for workspace, key, tat in seen if tat < command.before]
+    if free:
+        yield Many("rates_drop", free)
+    return (seen[-1][0], seen[-1][1]) if len(seen) == command.limit else None
 
 
 def trim_feed(context: Context, command: TrimFeed) -> Procedure[int]:

@@ -9,17 +9,20 @@ import msgspec
 
 from perdure.base.clock import SECOND
 from perdure.base.codec import encode_text
-from perdure.base.ids import id_time
+from perdure.base.ids import id_text, id_time
 from perdure.model.event import Event, EventType
 from perdure.model.states import ExecutionKind, ExecutionStatus, PendingReason
 from perdure.store.procedures.context import Context, Standing
 from perdure.store.procedures.endings import Ended, settle_ended
 from perdure.store.procedures.queueing import rank
+from perdure.store.procedures.reusing import put_reused, reused_count, reused_events
 from perdure.store.records import LimitClaim, NewExecution, RateClaim, Started
 from perdure.store.statements import All, Many, Procedure
 
 ID_SKEW = "id_skew_us"
 LEAST_SKEW = SECOND
+EVENTS_IN_A_CHUNK = 500
+"""A row of events is read as a whole; a replay may begin with a hundred thousand."""
 _EVENT_OF = {
     ExecutionStatus.QUEUED: EventType.EXECUTION_QUEUED,
     ExecutionStatus.RUNNING: EventType.EXECUTION_STARTED,
@@ -54,6 +57,9 @@ class Plan(msgspec.Struct, frozen=True):
         if self.status is ExecutionStatus.PENDING:
             data["pending"] = str(self.reason)
         events = [Event(EventType.EXECUTION_CREATED, new.created_at, data=data)]
+        if new.reuse is not None:
+            data["replay_of"] = id_text(new.reuse.source)
+            events += reused_events(new.reuse, new.created_at)
         if (following := _EVENT_OF.get(self.status)) is not None:
             reason = {"reason": str(self.reason)} if self.status is ExecutionStatus.CANCELLED else None
             events.append(Event(following, max(at, new.created_at), data=reason))
@@ -70,12 +76,15 @@ def put_executions(context: Context, plans: Sequence[Plan], at: int) -> Procedur
     numbers = dict(rows or (yield Many("executions_numbers", [(plan.new.id,) for plan in plans])))
     yield Many("payloads_put", [_payload_row(plan.new) for plan in plans])
     yield from _put_rest(plans)
+    yield from put_reused(context, [plan.new for plan in plans if plan.new.reuse is not None])
     yield from _put_work(context, plans, at)
     started: list[Started] = []
     for plan in plans:
         new = plan.new
         events = plan.events(numbers[new.id], at)
-        context.record(new.id, new.workspace, new.flow, 1, events, kind=new.kind)
+        for first in range(0, len(events), EVENTS_IN_A_CHUNK):
+            chunk = events[first : first + EVENTS_IN_A_CHUNK]
+            context.record(new.id, new.workspace, new.flow, first + 1, chunk, kind=new.kind)
         if new.kind is ExecutionKind.FLOW:
             context.count(new.workspace, new.flow, plan.status, new.trigger_kind, new.created_at, 1)
         context.refer(new.workspace, new.input, new.created_at)
@@ -121,7 +130,7 @@ def _execution_row(plan: Plan, at: int) -> tuple[Any, ...]:
         new.max_recoveries,
         new.claim_by if running else None,
         1 if running else 0,
-        1 if pending else 2,
+        (1 if pending else 2) + reused_count(new),
         int(new.has_cleanup),
         new.created_at,
         new.start_at,
@@ -132,11 +141,18 @@ def _execution_row(plan: Plan, at: int) -> tuple[Any, ...]:
         new.deadline_at,
         new.kind,
         None if new.parent is None else new.parent_label or "",
+        lag_of(then - new.created_at) if ended else None,
     )
 
 
+def lag_of(micros: int) -> int:
+    """The class of a time from creation to end: how many pairs of decimal digits it has."""
+    return (len(str(micros)) + 1) // 2
+
+
 def _payload_row(new: NewExecution) -> tuple[Any, ...]:
-    return (new.id, new.input.text, new.input.blob, new.input.size)
+    replay = None if new.reuse is None else encode_text(new.reuse.facts)
+    return (new.id, new.input.text, new.input.blob, new.input.size, replay)
 
 
 def _put_rest(plans: Sequence[Plan]) -> Procedure[None]:
@@ -183,9 +199,11 @@ def _put_work(context: Context, plans: Sequence[Plan], at: int) -> Procedure[Non
 def _note_skew(plans: Sequence[Plan]) -> Procedure[None]:
     """Remember how far creation times stray from those in the ids: ranges by creation time become ranges of ids."""
     skew = max(abs(id_time(plan.new.id) - plan.new.created_at) for plan in plans)
+    if skew <= LEAST_SKEW:
+        return
     rows = yield All("measure", {"name": ID_SKEW})
     if not rows or rows[0][0] < skew:
-        yield All("measure_put", {"name": ID_SKEW, "value": max(2 * skew, LEAST_SKEW)})
+        yield All("measure_put", {"name": ID_SKEW, "value": 2 * skew})
 
 
 def _standing(plan: Plan) -> Standing:

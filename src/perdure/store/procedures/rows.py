@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import json
+
 from perdure.base.codec import decode, encode_text
 from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
 from perdure.store.records import (
@@ -13,6 +15,7 @@ from perdure.store.records import (
     Message,
     NodeRunRecord,
     Payload,
+    ReplayFacts,
     Value,
     WaitRecord,
     WorkerRecord,
@@ -42,7 +45,7 @@ def node_run_row(execution_id: bytes, run: NodeRunRecord) -> tuple[Any, ...]:
     )
 
 
-def wait_row(execution_id: bytes, wait: WaitRecord) -> tuple[Any, ...]:
+def wait_row(execution_id: bytes, workspace: str, flow: str, wait: WaitRecord) -> tuple[Any, ...]:
     return (
         execution_id,
         wait.node,
@@ -53,6 +56,8 @@ def wait_row(execution_id: bytes, wait: WaitRecord) -> tuple[Any, ...]:
         wait.child,
         None if wait.data is None else encode_text(wait.data),
         wait.created_at,
+        workspace,
+        flow,
     )
 
 
@@ -149,9 +154,13 @@ def record_of(row: Sequence[Any]) -> ExecutionRecord:
 
 def payload_of(row: Sequence[Any]) -> Payload:
     """From the columns of the shape `payload`."""
-    _, text, blob, size, output_text, output_blob, output_size, error = row
-    output = _value(output_text, output_blob, output_size)
-    return Payload(Value(text, blob, size), output, None if error is None else decode(error))
+    _, text, blob, size, output_text, output_blob, output_size, error, replay = row
+    return Payload(
+        Value(text, blob, size),
+        _value(output_text, output_blob, output_size),
+        None if error is None else decode(error),
+        None if replay is None else json.decode(replay, type=ReplayFacts),
+    )
 
 
 def node_run_of(row: Sequence[Any]) -> NodeRunRecord:
@@ -183,8 +192,11 @@ def node_run_of(row: Sequence[Any]) -> NodeRunRecord:
 
 def wait_of(row: Sequence[Any]) -> WaitRecord:
     """From the columns of the shape `wait`."""
-    _, node, ordinal, label, kind, due_at, child, data, created_at = row
+    execution_id, node, ordinal, label, kind, due_at, child, data, created_at, workspace, flow = row
     return WaitRecord(
+        execution_id=execution_id,
+        workspace=workspace,
+        flow=flow,
         node=node,
         ordinal=ordinal,
         label=label,

@@ -20,6 +20,7 @@ from perdure.store.procedures.limits import LimitBook, LimitKey, apply_changed_l
 from perdure.store.procedures.placing import Plan, put_executions
 from perdure.store.procedures.queueing import standings
 from perdure.store.procedures.rates import RateBook, rate_book
+from perdure.store.procedures.reusing import missing_sources
 from perdure.store.records import NewExecution, Started
 from perdure.store.statements import All, Many, Procedure
 
@@ -40,6 +41,8 @@ def start_executions(context: Context, commands: Sequence[StartExecutions]) -> P
 def start(context: Context, news: Sequence[NewExecution], at: int, *, atomic: bool = False) -> Procedure[list[Answer]]:
     answers: list[Answer | None] = [None] * len(news)
     followers = yield from _answer_repeated(news, answers, at)
+    for index, gone in (yield from missing_sources(news)).items():
+        answers[index] = answers[index] or gone
     undecided = [index for index in range(len(news)) if answers[index] is None and index not in followers]
     desk = yield from _open_desk([news[index] for index in undecided], at)
     plans: dict[int, Plan] = {}

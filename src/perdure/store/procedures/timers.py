@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.base.clock import SECOND
 from perdure.model.definition import OnLimit
 from perdure.model.states import TERMINAL, ExecutionStatus, PendingReason
 from perdure.store.commands import FireTimers
@@ -20,6 +21,8 @@ from perdure.store.procedures.rates import rate_book
 from perdure.store.statements import All, Many, Procedure
 
 DEADLINE = "deadline"
+HELD_PAUSE = SECOND // 10
+"""Due timers that another process is firing, or whose execution it is changing, are looked at again after that time."""
 _ENDS_AT_ONCE = frozenset({ExecutionStatus.PENDING, ExecutionStatus.QUEUED, ExecutionStatus.SUSPENDED})
 _claims = msgspec.json.Decoder(StartClaims)
 
@@ -31,7 +34,8 @@ def fire_timers(context: Context, command: FireTimers) -> Procedure[int | None]:
         yield from _fire(context, due, command.at)
     rows = yield All("timers_next")
     next_due: int | None = rows[0][0]
-    return next_due
+    are_held = next_due is not None and next_due <= command.at and len(due) < command.limit
+    return command.at + HELD_PAUSE if are_held else next_due
 
 
 def _fire(context: Context, due: Sequence[Any], at: int) -> Procedure[None]:

@@ -14,10 +14,11 @@
 --   e.worker text, e.epoch bigint, e.last_seq bigint, e.priority bigint, e.queue text, e.trigger_kind text,
 --   e.created_at bigint, e.queued_at bigint, e.deadline_at bigint, e.concurrency_key text, e.start_claims text,
 --   e.parent uuid, e.parent_node text, e.parent_ordinal bigint, e.parent_attempt bigint, e.has_cleanup bigint,
---   e.max_recoveries bigint, e.recoveries bigint, e.crashes bigint, e.kind text
+--   e.max_recoveries bigint, e.recoveries bigint, e.crashes bigint, e.kind text, e.started_at bigint,
+--   e.finished_at bigint
 
 -- shape: payload = p.execution_id uuid, p.input text, p.input_blob bytea, p.input_size bigint, p.output text,
---   p.output_blob bytea, p.output_size bigint, p.error text
+--   p.output_blob bytea, p.output_size bigint, p.error text, p.replay text
 
 -- shape: node_run = r.execution_id uuid, r.node text, r.ordinal bigint, r.label text, r.type text, r.status text,
 --   r.attempt bigint, r.input text, r.input_blob bytea, r.input_size bigint, r.output text, r.output_blob bytea,
@@ -25,7 +26,7 @@
 --   r.worker text, r.reused_from uuid, r.interruptions bigint, r.child uuid
 
 -- shape: wait = w.execution_id uuid, w.node text, w.ordinal bigint, w.label text, w.kind text, w.due_at bigint,
---   w.child uuid, w.data text, w.created_at bigint
+--   w.child uuid, w.data text, w.created_at bigint, w.workspace text, w.flow text
 
 -- shape: message = m.execution_id uuid, m.n bigint, m.kind text, m.data text, m.at bigint
 

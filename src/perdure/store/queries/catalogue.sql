@@ -92,9 +92,6 @@ SELECT k.id
 FROM batch CROSS JOIN workers AS k ON k.id = batch.id
 WHERE k.stopped_at IS NULL;
 
--- name: worker_beat
-UPDATE workers SET heartbeat_at = :at WHERE id = :worker;
-
 -- name: workers_stale
 -- returns: id text
 SELECT k.id
@@ -113,6 +110,19 @@ WHERE workers.id = batch.id AND workers.stopped_at IS NULL;
 
 -- name: workers_stop_others
 UPDATE workers SET stopped_at = :at WHERE stopped_at IS NULL AND id <> :worker;
+
+-- name: workers_gone
+-- returns: id text
+SELECT k.id
+FROM workers AS k
+WHERE k.stopped_at < :before AND (SELECT 1 FROM executions AS e WHERE e.worker = k.id LIMIT 1) IS NULL
+ORDER BY k.stopped_at
+LIMIT :limit;
+
+-- name: workers_drop
+-- rows: id text
+WITH {batch}
+DELETE FROM workers WHERE id IN (SELECT batch.id FROM batch);
 
 -- name: worker_count
 -- returns: found bigint

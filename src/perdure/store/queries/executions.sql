@@ -7,7 +7,7 @@
 -- rows: replay_of uuid, idempotency_key text, concurrency_key text, start_claims text, max_recoveries bigint
 -- rows: worker text, epoch bigint, last_seq bigint, has_cleanup bigint, created_at bigint, start_at bigint
 -- rows: queued_at bigint, started_at bigint, finished_at bigint, updated_at bigint, deadline_at bigint
--- rows: kind text, parent_label text
+-- rows: kind text, parent_label text, lag bigint
 INSERT INTO executions {insert};
 
 -- name: executions_numbers
@@ -18,7 +18,7 @@ SELECT e.id, e.number
 FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
 
 -- name: payloads_put
--- rows: execution_id uuid, input text, input_blob bytea, input_size bigint
+-- rows: execution_id uuid, input text, input_blob bytea, input_size bigint, replay text
 INSERT INTO payloads {insert};
 
 -- name: payloads_end
@@ -119,6 +119,7 @@ SET
     crashes = batch.crashes,
     started_at = coalesce(batch.started_at, executions.started_at),
     finished_at = batch.finished_at,
+    lag = (length(CAST(batch.finished_at - executions.created_at AS text)) + 1) / 2,
     updated_at = batch.updated_at
 FROM batch
 WHERE executions.number = batch.number;
@@ -154,6 +155,7 @@ WITH {batch}
 UPDATE executions
 SET
     status = batch.status,
+    reason = CASE WHEN batch.status = 'running' THEN NULL ELSE executions.reason END,
     worker = batch.worker,
     epoch = epoch + 1,
     last_seq = last_seq + batch.events,
@@ -162,6 +164,14 @@ SET
     updated_at = batch.at
 FROM batch
 WHERE executions.number = batch.number;
+
+-- name: executions_passed
+-- returns: id uuid, namespace text, status text, finished_at bigint, depth bigint
+SELECT e.id, e.namespace, e.status, e.finished_at, e.depth
+FROM executions AS e
+WHERE e.id > :after AND e.id < :until
+ORDER BY e.id
+LIMIT :limit;
 
 -- name: standings_of_workers
 -- rows: worker text

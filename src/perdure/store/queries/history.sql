@@ -12,13 +12,16 @@ INSERT INTO feed {insert};
 -- returns: writer bigint, n bigint
 SELECT f.writer, max(f.n) FROM feed AS f GROUP BY f.writer;
 
+-- A writer's numbers have no gaps, but the oldest may be gone.
 -- name: feed_after
+-- rows: writer bigint, n bigint, most bigint
 -- returns: writer bigint, n bigint, entries text
+WITH {batch}
 SELECT f.writer, f.n, f.entries
-FROM feed AS f
-WHERE f.writer = :writer AND f.n > :n
-ORDER BY f.n
-LIMIT :limit;
+FROM batch
+CROSS JOIN feed AS f ON f.writer = batch.writer AND f.n > batch.n
+    AND f.n < batch.most + (SELECT min(l.n) FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n)
+ORDER BY f.writer, f.n;
 
 -- name: feed_stale
 -- returns: writer bigint, n bigint
@@ -34,14 +37,14 @@ WITH {batch}
 DELETE FROM feed WHERE (writer, n) IN (SELECT batch.writer, batch.n FROM batch);
 
 -- name: counter_deltas_put
--- rows: workspace text, flow text, status text, trigger_kind text, hour bigint, delta bigint
+-- rows: workspace text, flow text, status text, trigger_kind text, hour bigint, bucket bigint, delta bigint
 INSERT INTO counter_deltas {insert};
 
 -- name: counter_deltas_sum
--- returns: workspace text, flow text, status text, trigger_kind text, hour bigint, delta bigint, last bigint, count bigint
-SELECT d.workspace, d.flow, d.status, d.trigger_kind, d.hour, sum(d.delta), max(d.n), count(*)
+-- returns: workspace text, flow text, status text, trigger_kind text, hour bigint, bucket bigint, delta bigint, last bigint, count bigint
+SELECT d.workspace, d.flow, d.status, d.trigger_kind, d.hour, d.bucket, sum(d.delta), max(d.n), count(*)
 FROM (SELECT * FROM counter_deltas ORDER BY n LIMIT :limit) AS d
-GROUP BY d.workspace, d.flow, d.status, d.trigger_kind, d.hour;
+GROUP BY d.workspace, d.flow, d.status, d.trigger_kind, d.hour, d.bucket;
 
 -- name: counter_deltas_drop
 DELETE FROM counter_deltas WHERE n <= :last;
@@ -65,6 +68,12 @@ ON CONFLICT (workspace, flow, status, trigger_kind, day) DO UPDATE SET count = d
 -- rows: workspace text, flow text, status text, trigger_kind text, count bigint
 INSERT INTO totals {insert}
 ON CONFLICT (workspace, flow, status, trigger_kind) DO UPDATE SET count = totals.count + excluded.count;
+
+-- name: durations_add
+-- rows: workspace text, grain text, flow text, period bigint, status text, trigger_kind text, bucket bigint, count bigint
+INSERT INTO durations {insert}
+ON CONFLICT (workspace, grain, flow, period, status, trigger_kind, bucket)
+DO UPDATE SET count = durations.count + excluded.count;
 
 -- name: blobs_put
 -- rows: workspace text, sha256 bytea, size bigint, created_at bigint

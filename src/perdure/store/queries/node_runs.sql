@@ -34,6 +34,27 @@ WITH {batch}
 SELECT {node_run}
 FROM batch CROSS JOIN node_runs AS r ON r.execution_id = batch.id;
 
+-- name: node_runs_reuse
+-- rows: execution_id uuid, source uuid, node text, ordinal bigint, label text, to_ordinal bigint, to_label text
+-- rows: came_from uuid
+WITH {batch}
+INSERT INTO node_runs (
+    execution_id, node, ordinal, label, type, status, attempt, input, input_blob, input_size, output, output_blob,
+    output_size, error, started_at, finished_at, worker, reused_from, interruptions, child
+)
+SELECT
+    batch.execution_id, r.node, batch.to_ordinal, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
+    r.input_size, r.output, r.output_blob, r.output_size, r.error, r.started_at, r.finished_at, r.worker,
+    batch.came_from, r.interruptions, r.child
+FROM batch CROSS JOIN node_runs AS r
+    ON r.execution_id = batch.source AND r.node = batch.node AND r.ordinal = batch.ordinal AND r.label = batch.label;
+
+-- name: node_runs_recorded
+-- returns: node text, ordinal bigint, label text, status text, attempt bigint, has_error bigint, reused_from uuid
+SELECT r.node, r.ordinal, r.label, r.status, r.attempt, CASE WHEN r.error IS NULL THEN 0 ELSE 1 END, r.reused_from
+FROM executions AS e CROSS JOIN node_runs AS r ON r.execution_id = e.id
+WHERE e.id = :id AND e.workspace = :workspace;
+
 -- name: node_runs_active
 -- rows: id uuid
 -- returns: execution_id uuid, node text, ordinal bigint, label text, attempt bigint, status text
@@ -69,7 +90,8 @@ FROM batch
 WHERE EXISTS (SELECT 1 FROM node_runs AS r WHERE r.execution_id = batch.id AND r.status = 'running');
 
 -- name: waits_put
--- rows: execution_id uuid, node text, ordinal bigint, label text, kind text, due_at bigint, child uuid, data text, created_at bigint
+-- rows: execution_id uuid, node text, ordinal bigint, label text, kind text, due_at bigint, child uuid, data text
+-- rows: created_at bigint, workspace text, flow text
 INSERT INTO waits {insert}
 ON CONFLICT (execution_id, node, ordinal, label) DO UPDATE
 SET
@@ -91,8 +113,3 @@ WHERE (execution_id, node, ordinal, label) IN (SELECT batch.execution_id, batch.
 WITH {batch}
 SELECT {wait}
 FROM batch CROSS JOIN waits AS w ON w.execution_id = batch.id;
-
--- name: waits_clear
--- rows: id uuid
-WITH {batch}
-DELETE FROM waits WHERE execution_id IN (SELECT batch.id FROM batch);

@@ -43,6 +43,12 @@ SELECT
 FROM queue AS q
 WHERE q.execution_id = :id AND q.workspace = :workspace;
 
+-- name: start_due
+-- returns: due_at bigint
+SELECT t.due_at
+FROM executions AS e CROSS JOIN timers AS t ON t.execution_id = e.id
+WHERE e.id = :id AND e.workspace = :workspace AND t.kind = 'start';
+
 -- name: slot_of
 -- returns: limit_key text, max_held bigint, held bigint, ahead bigint
 SELECT

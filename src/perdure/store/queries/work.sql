@@ -77,11 +77,6 @@ SELECT batch.id
 FROM batch
 WHERE EXISTS (SELECT 1 FROM inbox AS m WHERE m.execution_id = batch.id);
 
--- name: inbox_clear
--- rows: id uuid
-WITH {batch}
-DELETE FROM inbox WHERE execution_id IN (SELECT batch.id FROM batch);
-
 -- name: timers_put
 -- rows: execution_id uuid, kind text, due_at bigint
 INSERT INTO timers {insert} ON CONFLICT (execution_id, kind) DO UPDATE SET due_at = excluded.due_at;
@@ -190,6 +185,22 @@ FROM batch CROSS JOIN rates AS t ON t.workspace = batch.workspace AND t.rate_key
 -- name: rates_put
 -- rows: workspace text, rate_key text, tat bigint
 INSERT INTO rates {insert} ON CONFLICT (workspace, rate_key) DO UPDATE SET tat = excluded.tat;
+
+-- name: rates_page
+-- returns: workspace text, rate_key text, tat bigint
+SELECT t.workspace, t.rate_key, t.tat
+FROM rates AS t
+WHERE (t.workspace, t.rate_key) > (:workspace, :key)
+ORDER BY t.workspace, t.rate_key
+LIMIT :limit;
+
+-- name: rates_drop
+-- rows: workspace text, rate_key text, before bigint
+WITH {batch}
+DELETE FROM rates
+WHERE
+    (workspace, rate_key) IN (SELECT batch.workspace, batch.rate_key FROM batch)
+    AND tat < (SELECT min(batch.before) FROM batch);
 
 -- name: keys
 -- rows: workspace text, key text

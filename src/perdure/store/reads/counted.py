@@ -13,12 +13,17 @@ import msgspec
 
 from perdure.base.clock import DAY, HOUR
 from perdure.model.states import ExecutionKind
-from perdure.store.interface import ExecutionFilter
-from perdure.store.procedures.placing import ID_SKEW
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.procedures.placing import ID_SKEW, LEAST_SKEW
 from perdure.store.reads.filters import FilterQuery
 from perdure.store.statements import All, Column, Procedure, Query
 
 HOURS_A_DAY = DAY // HOUR
+_SINGLE = (
+    "trigger_id", "parent", "root", "replay_of", "worker", "started_after", "started_before", "finished_after",
+    "finished_before", "min_duration", "max_duration",
+)  # fmt: skip
+"""What is asked of single executions."""
 _LAST = "\U0010ffff"
 _COLUMNS = {
     "status": Column("c.status", "text"),
@@ -41,9 +46,9 @@ Groups = dict[tuple[Any, ...], int]
 
 def is_counted(filter: ExecutionFilter) -> bool:
     """Whether it asks for nothing of single executions, nor for units, which nobody counts beforehand."""
-    if filter.kind is not ExecutionKind.FLOW:
-        return False
-    return not filter.tags and filter.parent is None and filter.root is None and filter.replay_of is None
+    return (
+        filter.kind is ExecutionKind.FLOW and not filter.tags and all(getattr(filter, name) is None for name in _SINGLE)
+    )
 
 
 def id_skew(filter: ExecutionFilter) -> Procedure[int]:
@@ -51,7 +56,7 @@ def id_skew(filter: ExecutionFilter) -> Procedure[int]:
     if filter.created_after is None and filter.created_before is None:
         return 0
     rows = yield All("measure", {"name": ID_SKEW})
-    return rows[0][0] if rows else 0
+    return rows[0][0] if rows else LEAST_SKEW
 
 
 def count_executions(workspace: str, filter: ExecutionFilter, cap: int | None) -> Procedure[int]:
@@ -82,6 +87,20 @@ def group_executions(workspace: str, filter: ExecutionFilter, group_by: Sequence
         edge = msgspec.structs.replace(filter, created_after=end * HOUR)
         _add(groups, (yield from _from_executions(workspace, edge, group_by)))
     return groups
+
+
+def group_newest(
+    workspace: str, filter: ExecutionFilter, group_by: Sequence[str], span: int
+) -> Procedure[tuple[Groups, bool]]:
+    """Of the newest `span` that an index leads to; and whether these are all."""
+    skew = yield from id_skew(filter)
+    query = FilterQuery(workspace, filter, skew)
+    page = Page()
+    frontier = yield query.frontier(page, span)
+    if frontier:
+        page = Page(until=frontier[0][0])
+    rows = yield query.grouping(group_by, page)
+    return {tuple(row[:-1]): row[-1] for row in rows if row[-1]}, not frontier
 
 
 def _add(groups: Groups, others: Groups) -> None:

@@ -74,14 +74,11 @@ def _feed_end() -> Procedure[dict[int, int]]:
 
 
 def _commits(after: Mapping[int, int], limit: int) -> Procedure[list[tuple[int, int, list[FeedEntry]]]]:
-    found: list[tuple[int, int, list[FeedEntry]]] = []
-    for writer, n in after.items():
-        for _, newer, text in (yield All("feed_after", {"writer": writer, "n": n, "limit": limit})):
-            entries = [
-                FeedEntry(bytes.fromhex(id), first, last, owner) for id, first, last, owner in _entries.decode(text)
-            ]
-            found.append((writer, newer, entries))
-    return found
+    behind = [(writer, n, limit) for writer, n in sorted(after.items())]
+    return [
+        (writer, n, [FeedEntry(bytes.fromhex(id), first, last, of) for id, first, last, of in _entries.decode(text)])
+        for writer, n, text in ((yield Many("feed_after", behind)) if behind else [])
+    ]
 
 
 def _chunks(entries: Sequence[FeedEntry]) -> Procedure[list[EventChunk]]:
@@ -93,12 +90,11 @@ def _chunks(entries: Sequence[FeedEntry]) -> Procedure[list[EventChunk]]:
 
 def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[tuple[int, int, list[EventChunk]]]]:
     end = yield from _feed_end()
+    behind = [(writer, after.get(writer, 0), limit) for writer in sorted(end) if end[writer] > after.get(writer, 0)]
     commits: list[tuple[int, int, list[Span]]] = []
-    for writer in sorted(end):
-        position = {"writer": writer, "n": after.get(writer, 0), "limit": limit}
-        for _, n, text in (yield All("feed_after", position)) if end[writer] > position["n"] else ():
-            spans = [(bytes.fromhex(id), first) for id, first, _, owner in _entries.decode(text) if owner == workspace]
-            commits.append((writer, n, spans))
+    for writer, n, text in (yield Many("feed_after", behind)) if behind else ():
+        spans = [(bytes.fromhex(id), first) for id, first, _, owner in _entries.decode(text) if owner == workspace]
+        commits.append((writer, n, spans))
     wanted = sorted({span for _, _, spans in commits for span in spans})
     rows = (yield Many("event_chunks_at", wanted)) if wanted else []
     chunks = {(row[0], row[3]): chunk_of(row) for row in rows}

@@ -8,17 +8,23 @@ from typing import Any
 import msgspec
 
 from perdure.base.clock import DAY, HOUR
+from perdure.base.histogram import percentiles
 from perdure.errors import InvalidRequest
-from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.interface import ExecutionFilter, Listing, Page, Statistics
 from perdure.store.procedures.flows import UNFINISHED
 from perdure.store.procedures.rows import payload_of, record_of
-from perdure.store.reads.counted import count_executions, group_executions, id_skew, is_counted
-from perdure.store.reads.filters import GROUPS, FilterQuery
+from perdure.store.reads.counted import count_executions, group_executions, group_newest, is_counted
+from perdure.store.reads.durations import group_durations
+from perdure.store.reads.filters import GROUPS
+from perdure.store.reads.listing import list_page
 from perdure.store.reads.reader import Reader
-from perdure.store.records import ExecutionRecord, LimitState, Payload, QueuePlace
+from perdure.store.records import ExecutionRecord, LimitState, Passed, Payload, QueuePlace
 from perdure.store.statements import All, Library, Many, Procedure
 
 HOLDERS_SHOWN = 20
+SHARES = (0.5, 0.95, 0.99)
+LOOKED_AT = 50_000
+"""Of what the counters do not know, where it need not be exact."""
 
 
 class StoredExecutions:
@@ -49,10 +55,16 @@ class StoredExecutions:
 
     async def stats(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str]) -> list[dict[str, Any]]:
         """Hours and days are given by the microsecond at which they begin. Raises `InvalidRequest`."""
-        unknown = [name for name in group_by if name not in GROUPS]
-        if unknown:
-            raise InvalidRequest(f"cannot group by {unknown[0]!r}; group by {', '.join(GROUPS)}")
+        _check_groups(group_by)
         return await self._read(_stats(workspace, filter, list(dict.fromkeys(group_by))), consistent=True)
+
+    async def statistics(
+        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool, exact: bool
+    ) -> Statistics:
+        _check_groups(group_by)
+        names = list(dict.fromkeys(group_by))
+        procedure = _statistics(workspace, filter, names, durations=durations, exact=exact)
+        return await self._read(procedure, consistent=True)
 
     async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]:
         return await self._read(_records(All("children", {"workspace": workspace, "id": id})))
@@ -69,13 +81,33 @@ class StoredExecutions:
     async def limit_state(self, workspace: str, id: bytes) -> LimitState | None:
         return await self._read(_limit_state(workspace, id), consistent=True)
 
+    async def start_due(self, workspace: str, id: bytes) -> int | None:
+        return await self._read(_start_due(workspace, id))
+
+    async def passed(self, after: bytes, until: bytes, limit: int) -> list[Passed]:
+        return await self._read(_passed(after, until, limit))
+
+    async def page(self, workspace: str, filter: ExecutionFilter, page: Page) -> Listing:
+        return await self._read(list_page(workspace, filter, page, self._library), consistent=True)
+
     async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]:
-        return await self._read(_listing(workspace, filter, page, self._library), consistent=True)
+        found: list[ExecutionRecord] = []
+        while True:
+            records, rest_after = await self.page(workspace, filter, page)
+            found += records
+            if rest_after is None or len(found) >= page.limit:
+                return found
+            page = msgspec.structs.replace(page, after=rest_after, limit=page.limit - len(records), offset=0)
 
 
 def _records(request: All) -> Procedure[list[ExecutionRecord]]:
     rows = yield request
     return [record_of(row) for row in rows]
+
+
+def _passed(after: bytes, until: bytes, limit: int) -> Procedure[list[Passed]]:
+    rows = yield All("executions_passed", {"after": after, "until": until, "limit": limit})
+    return [Passed(*row) for row in rows]
 
 
 def _one_record(request: All) -> Procedure[ExecutionRecord | None]:
@@ -107,39 +139,30 @@ def _payloads(workspace: str, ids: Sequence[bytes]) -> Procedure[dict[bytes, Pay
     return {row[0]: payload_of(row) for row in rows}
 
 
-def _listing(workspace: str, filter: ExecutionFilter, page: Page, library: Library) -> Procedure[list[ExecutionRecord]]:
-    driver = yield from _best_driver(workspace, filter)
-    if driver is None:
-        return []
-    skew = yield from id_skew(filter)
-    rows = yield FilterQuery(workspace, filter, skew, driver=driver).listing(page, library)
-    return [record_of(row) for row in rows]
+def _check_groups(group_by: Sequence[str]) -> None:
+    unknown = [name for name in group_by if name not in GROUPS]
+    if unknown:
+        raise InvalidRequest(f"cannot group by {unknown[0]!r}; group by {', '.join(GROUPS)}")
 
 
-def _best_driver(workspace: str, filter: ExecutionFilter) -> Procedure[str | None]:
-    """Of several conditions that the counters know, the one that fewest executions meet walks.
-
-    Returns:
-        its name, empty when there is nothing to choose; None when nothing meets them all.
-    """
-    if not is_counted(filter):
-        return ""
-    alone: dict[str, ExecutionFilter] = {}
-    if filter.flow is not None or filter.statuses:
-        alone["status"] = ExecutionFilter(flow=filter.flow, statuses=filter.statuses)
-    if filter.namespace is not None:
-        alone["namespace"] = ExecutionFilter(namespace=filter.namespace)
-    if filter.trigger_kind is not None:
-        alone["trigger_kind"] = ExecutionFilter(trigger_kind=filter.trigger_kind)
-    if len(alone) < 2:
-        return ""
-    together = msgspec.structs.replace(filter, created_after=None, created_before=None)
-    if not (yield from count_executions(workspace, together, None)):
-        return None
-    counts: dict[str, int] = {}
-    for name, condition in alone.items():
-        counts[name] = yield from count_executions(workspace, condition, None)
-    return min(counts, key=lambda name: counts[name])
+def _statistics(
+    workspace: str, filter: ExecutionFilter, group_by: list[str], *, durations: bool, exact: bool
+) -> Procedure[Statistics]:
+    if exact or is_counted(filter):
+        groups, is_exact = (yield from group_executions(workspace, filter, group_by)), True
+    else:
+        groups, is_exact = yield from group_newest(workspace, filter, group_by, LOOKED_AT)
+    histograms = (yield from group_durations(workspace, filter, group_by)) if durations else {}
+    rows = [
+        {
+            **{name: _group_value(name, part) for name, part in zip(group_by, key, strict=True)},
+            "count": count,
+            "duration_us": percentiles(histograms.get(key, {}), SHARES),
+        }
+        for key, count in sorted(groups.items())
+        if count
+    ]
+    return Statistics(rows, is_exact)
 
 
 def _stats(workspace: str, filter: ExecutionFilter, group_by: list[str]) -> Procedure[list[dict[str, Any]]]:
@@ -166,6 +189,11 @@ def _unfinished_like(like: dict[str, Any]) -> Procedure[ExecutionRecord | None]:
 def _queue_place(workspace: str, id: bytes) -> Procedure[QueuePlace | None]:
     rows = yield All("queue_place", {"workspace": workspace, "id": id})
     return QueuePlace(*rows[0]) if rows else None
+
+
+def _start_due(workspace: str, id: bytes) -> Procedure[int | None]:
+    rows = yield All("start_due", {"workspace": workspace, "id": id})
+    return rows[0][0] if rows else None
 
 
 def _limit_state(workspace: str, id: bytes) -> Procedure[LimitState | None]:

@@ -1,12 +1,14 @@
-"""Reading node runs and waits."""
+"""Reading node runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from perdure.store.procedures.rows import node_run_of, wait_of
+from perdure.model.recorded import RecordedRun
+from perdure.model.states import NodeStatus
+from perdure.store.procedures.rows import node_run_of
 from perdure.store.reads.reader import Reader
-from perdure.store.records import NodeRunRecord, WaitRecord
+from perdure.store.records import NodeRunRecord
 from perdure.store.statements import All, Procedure
 
 BEFORE_ALL = ("", -1, "")
@@ -23,8 +25,8 @@ class StoredNodeRuns:
         found = await self._read(_node_runs(All("node_run", key)))
         return found[0] if found else None
 
-    async def waits(self, workspace: str, execution_id: bytes) -> list[WaitRecord]:
-        return await self._read(_waits(workspace, execution_id))
+    async def recorded(self, workspace: str, execution_id: bytes) -> list[RecordedRun]:
+        return await self._read(_recorded(workspace, execution_id))
 
     async def summary(self, workspace: str, execution_id: bytes) -> list[dict[str, Any]]:
         return await self._read(_summary(workspace, execution_id))
@@ -53,9 +55,12 @@ def _node_runs(request: All) -> Procedure[list[NodeRunRecord]]:
     return [node_run_of(row) for row in rows]
 
 
-def _waits(workspace: str, execution_id: bytes) -> Procedure[list[WaitRecord]]:
-    rows = yield All("wait_list", {"workspace": workspace, "id": execution_id})
-    return [wait_of(row) for row in rows]
+def _recorded(workspace: str, execution_id: bytes) -> Procedure[list[RecordedRun]]:
+    rows = yield All("node_runs_recorded", {"workspace": workspace, "id": execution_id})
+    return [
+        RecordedRun(node, ordinal, label, NodeStatus(status), attempt, bool(has_error), reused_from)
+        for node, ordinal, label, status, attempt, has_error, reused_from in rows
+    ]
 
 
 def _summary(workspace: str, execution_id: bytes) -> Procedure[list[dict[str, Any]]]:

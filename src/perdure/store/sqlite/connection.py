@@ -86,6 +86,23 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
+def open_index(path: Path) -> apsw.Connection:
+    """The text index, which can be made anew: no fsync waits for it but those of checkpoints."""
+    connection = _open(path, cache_kib=READER_CACHE_KIB)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "normal")
+    return connection
+
+
+def open_backup(path: Path) -> apsw.Connection:
+    """A copy that stands for itself: one file, without a log beside it."""
+    connection = _open(path, cache_kib=READER_CACHE_KIB)
+    connection.pragma("journal_mode", "delete")
+    # Nobody needs it before it is whole, and it is flushed then.
+    connection.pragma("synchronous", "off")
+    return connection
+
+
 @cache
 def checksumming_vfs() -> str | None:
     """The name of the file layer that checks every page; None where this apsw comes without it."""

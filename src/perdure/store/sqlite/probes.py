@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from perdure.base.clock import SystemClock
 from perdure.base.ids import new_id
 from perdure.store.probe_rows import put_executions, put_steps
+from perdure.store.seeding import Drawing, Told
 from perdure.store.sqlite.connection import open_reader, open_writer, sqlite_version
 from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.runner import Runner
@@ -59,11 +60,8 @@ class SqliteProbes:
         ids = sorted(new_id() for _ in range(batch))
         return batch * self._per_second(lambda n, at: put_steps(ids, at, feed=(_WRITER, n)), seconds)
 
-    async def seed_history(
-        self, url: str, *, workspace: str, executions: int, now: int, told: Callable[[int], None]
-    ) -> None:
-        path = _path(url)
-        await asyncio.to_thread(seed_history, path, workspace=workspace, executions=executions, now=now, told=told)
+    async def seed_history(self, url: str, drawing: Drawing, *, told: Told) -> None:
+        await asyncio.to_thread(seed_history, _path(url), drawing, told=told)
 
     async def newest_latencies(self, url: str, *, rows: int, rounds: int) -> list[float]:
         connection = open_reader(_path(url))

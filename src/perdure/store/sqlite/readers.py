@@ -21,10 +21,10 @@ THREADS = 3
 class Readers:
     """Runs reading procedures away from the event loop; in WAL mode they never wait for the writer."""
 
-    def __init__(self, path: Path, library: Library) -> None:
+    def __init__(self, path: Path, library: Library, *, threads: int = THREADS) -> None:
         self._path = path
         self._library = library
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store-reader")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
         self._own = threading.local()
         self._opened: list[apsw.Connection] = []
 

@@ -34,6 +34,8 @@ MOST_ROWS = 256
 LONGEST_SQL = 16_000
 """Characters; longer statements are not kept by the statement cache."""
 
+_BY = re.compile(r"\{by (\w+)\}")
+
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 
 
@@ -52,8 +54,8 @@ def as_one_text(sql: str, returns: Sequence[Column]) -> str:
 
 
 def spelt(sql: str) -> str:
-    """In the shared text `{+}` keeps a planner from driving by that condition."""
-    return sql.replace("{+}", "+")
+    """In the shared text `{+}` keeps a planner from driving by that condition, `{by NAME}` has it drive by that index."""
+    return _BY.sub(r"INDEXED BY \1", sql.replace("{+}", "+"))
 
 
 def bytes_positions(returns: Sequence[Column]) -> tuple[int, ...]:

@@ -17,8 +17,10 @@ from perdure.store.procedures.claim import load_execution
 from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
 from perdure.store.reads.events import StoredEvents
 from perdure.store.reads.executions import StoredExecutions
+from perdure.store.reads.heads import StoredHeads
 from perdure.store.reads.inbox import ping, unread_messages
 from perdure.store.reads.node_runs import StoredNodeRuns
+from perdure.store.reads.waits import StoredWaits
 from perdure.store.records import Claimed, Message
 from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
 from perdure.store.sqlite.failures import translated
@@ -26,9 +28,11 @@ from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.moved import refuse_moved
 from perdure.store.sqlite.readers import Readers
+from perdure.store.sqlite.text_index import IndexFile
 from perdure.store.sqlite.writer import Writer
 from perdure.store.sqlite.writer_thread import WriterThread
 from perdure.store.statements import library
+from perdure.store.text_index import TextIndex
 
 
 class SqliteStore:
@@ -74,11 +78,15 @@ class SqliteStore:
         self._read = read
         self.executions = StoredExecutions(read, known)
         self.node_runs = StoredNodeRuns(read)
+        self.heads = StoredHeads(read)
+        self.waits = StoredWaits(read)
         self.events = StoredEvents(read)
         self.flows = StoredFlows(read)
         self.artifacts = StoredArtifacts(read)
         self.tokens = StoredTokens(read)
         self.workers = StoredWorkers(read)
+        self._index = IndexFile(path, known)
+        self.texts = TextIndex(self._index.read, self._index.write, holder="owner")
 
     def set_url(self, url: str | None) -> None:
         """Where this process answers, for others that want the same store."""
@@ -101,7 +109,7 @@ class SqliteStore:
         await self._read(ping())
 
     async def info(self) -> dict[str, Any]:
-        """`{kind, version, schema_version, size_bytes, wal_bytes, path}`."""
+        """`{kind, version, schema_version, size_bytes, wal_bytes, search_bytes, path}`."""
         wal = self._path.with_name(self._path.name + "-wal")
         return {
             "kind": "sqlite",
@@ -109,6 +117,7 @@ class SqliteStore:
             "schema_version": migrations()[-1].number,
             "size_bytes": self._path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
+            "search_bytes": self._index.size_bytes(),
             "path": str(self._path),
         }
 
@@ -116,6 +125,7 @@ class SqliteStore:
         """The recorder must be closed before."""
         if self._readers is not None:
             self._readers.close()
+            self._index.close()
         await self._writer.close()
         self._lock.release()
 

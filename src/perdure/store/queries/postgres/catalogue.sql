@@ -15,9 +15,6 @@ FROM batch AS b;
 -- returns: id text
 SELECT k.id FROM workers AS k WHERE k.id = ANY (:id) AND k.stopped_at IS NULL ORDER BY k.id FOR KEY SHARE;
 
--- name: worker_beat
-UPDATE workers SET heartbeat_at = extract(EPOCH FROM clock_timestamp()) * 1000000 WHERE id = :worker;
-
 -- name: workers_stale
 -- returns: id text
 SELECT k.id
@@ -26,6 +23,10 @@ WHERE k.stopped_at IS NULL AND k.heartbeat_at < extract(EPOCH FROM clock_timesta
 ORDER BY k.id
 LIMIT :limit
 FOR UPDATE SKIP LOCKED;
+
+-- name: workers_drop
+-- rows: id text
+DELETE FROM workers WHERE id = ANY (:id);
 
 -- Whoever claims in their name just now is waited for.
 -- name: workers_stop

@@ -11,7 +11,7 @@
 -- rows: replay_of uuid, idempotency_key text, concurrency_key text, start_claims text, max_recoveries bigint
 -- rows: worker text, epoch bigint, last_seq bigint, has_cleanup bigint, created_at bigint, start_at bigint
 -- rows: queued_at bigint, started_at bigint, finished_at bigint, updated_at bigint, deadline_at bigint
--- rows: kind text, parent_label text
+-- rows: kind text, parent_label text, lag bigint
 -- returns: id uuid, number bigint
 INSERT INTO executions {insert} RETURNING id, number;
 
@@ -125,6 +125,7 @@ SET
     crashes = batch.crashes,
     started_at = coalesce(batch.started_at, executions.started_at),
     finished_at = batch.finished_at,
+    lag = (length(CAST(batch.finished_at - executions.created_at AS text)) + 1) / 2,
     updated_at = batch.updated_at
 FROM batch
 WHERE executions.id = ANY (ARRAY[batch.id]);
@@ -160,6 +161,7 @@ WITH {batch}
 UPDATE executions
 SET
     status = batch.status,
+    reason = CASE WHEN batch.status = 'running' THEN NULL ELSE executions.reason END,
     worker = batch.worker,
     epoch = epoch + 1,
     last_seq = last_seq + batch.events,

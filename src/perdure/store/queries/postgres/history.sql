@@ -35,10 +35,22 @@ FROM (
 -- returns: writer bigint, n bigint
 SELECT w.number, w.n FROM writers AS w;
 
+-- name: feed_after
+-- rows: writer bigint, n bigint, most bigint
+-- returns: writer bigint, n bigint, entries text
+WITH {batch}
+SELECT f.writer, f.n, f.entries
+FROM batch
+CROSS JOIN LATERAL (
+    SELECT * FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n ORDER BY l.n LIMIT batch.most
+) AS f
+ORDER BY f.writer, f.n;
+
 -- Writers that were silent for as long as the feed reaches back, and for a day, are forgotten on the way.
 -- name: feed_stale
 -- returns: writer bigint, n bigint
-DELETE FROM writers WHERE at < least(:before, extract(EPOCH FROM clock_timestamp()) * 1000000 - 86400000000);
+DELETE FROM writers WHERE at < least(:before, extract(EPOCH FROM clock_timestamp()) * 1000000 - 86400000000)
+RETURNING number;
 SELECT f.writer, f.n
 FROM feed AS f
 WHERE f.at < :before AND NOT EXISTS (SELECT 1 FROM writers AS w WHERE w.number = f.writer AND w.n = f.n)
@@ -53,16 +65,16 @@ USING batch
 WHERE f.writer = ANY (ARRAY[batch.writer]) AND f.n = batch.n;
 
 -- name: counter_deltas_sum
--- returns: workspace text, flow text, status text, trigger_kind text, hour bigint, delta bigint, last bigint, count bigint
+-- returns: workspace text, flow text, status text, trigger_kind text, hour bigint, bucket bigint, delta bigint, last bigint, count bigint
 WITH gone AS (
     DELETE FROM counter_deltas
     WHERE n = ANY (ARRAY(SELECT d.n FROM counter_deltas AS d ORDER BY d.n LIMIT :limit FOR UPDATE SKIP LOCKED))
-    RETURNING workspace, flow, status, trigger_kind, hour, delta, n
+    RETURNING workspace, flow, status, trigger_kind, hour, bucket, delta, n
 )
-SELECT g.workspace, g.flow, g.status, g.trigger_kind, g.hour, sum(g.delta), max(g.n), count(*)
+SELECT g.workspace, g.flow, g.status, g.trigger_kind, g.hour, g.bucket, sum(g.delta), max(g.n), count(*)
 FROM gone AS g
-GROUP BY g.workspace, g.flow, g.status, g.trigger_kind, g.hour
-ORDER BY g.workspace, g.flow, g.status, g.trigger_kind, g.hour;
+GROUP BY g.workspace, g.flow, g.status, g.trigger_kind, g.hour, g.bucket
+ORDER BY g.workspace, g.flow, g.status, g.trigger_kind, g.hour, g.bucket;
 
 -- name: counter_deltas_drop
 -- nothing: they go as they are summed, so that two who fold do not meet

@@ -7,6 +7,29 @@ WITH {batch}
 SELECT {node_run}
 FROM batch CROSS JOIN LATERAL (SELECT * FROM node_runs AS x WHERE x.execution_id = batch.id OFFSET 0) AS r;
 
+-- name: node_runs_reuse
+-- rows: execution_id uuid, source uuid, node text, ordinal bigint, label text, to_ordinal bigint, to_label text
+-- rows: came_from uuid
+WITH {batch}
+INSERT INTO node_runs (
+    execution_id, node, ordinal, label, type, status, attempt, input, input_blob, input_size, output, output_blob,
+    output_size, error, started_at, finished_at, worker, reused_from, interruptions, child
+)
+SELECT
+    batch.execution_id, r.node, batch.to_ordinal, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
+    r.input_size, r.output, r.output_blob, r.output_size, r.error, r.started_at, r.finished_at, r.worker,
+    batch.came_from, r.interruptions, r.child
+FROM batch CROSS JOIN LATERAL (
+    SELECT *
+    FROM node_runs AS x
+    WHERE
+        x.execution_id = batch.source
+        AND x.node = batch.node
+        AND x.ordinal = batch.ordinal
+        AND x.label = batch.label
+    OFFSET 0
+) AS r;
+
 -- name: node_runs_active
 -- rows: id uuid
 -- returns: execution_id uuid, node text, ordinal bigint, label text, attempt bigint, status text
@@ -59,7 +82,3 @@ WHERE
 WITH {batch}
 SELECT {wait}
 FROM batch CROSS JOIN LATERAL (SELECT * FROM waits AS x WHERE x.execution_id = batch.id OFFSET 0) AS w;
-
--- name: waits_clear
--- rows: id uuid
-DELETE FROM waits WHERE execution_id = ANY (:id);

@@ -7,6 +7,10 @@ SET heartbeat_at = extract(EPOCH FROM clock_timestamp()) * 1000000
 WHERE id = :worker AND stopped_at IS NULL
 RETURNING 1;
 
+-- name: clock
+-- returns: at bigint
+SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint;
+
 -- name: notify
 -- returns: count bigint
 SELECT count(pg_notify(:channel::text, payload)) FROM unnest(:payloads::text[]) AS payload;

@@ -53,10 +53,6 @@ WITH {batch}
 SELECT batch.id
 FROM batch CROSS JOIN LATERAL (SELECT 1 FROM inbox AS x WHERE x.execution_id = batch.id LIMIT 1) AS m;
 
--- name: inbox_clear
--- rows: id uuid
-DELETE FROM inbox WHERE execution_id = ANY (:id);
-
 -- Timers of executions that are gone go first; then those that nobody else is firing, with their executions.
 -- name: timers_due
 -- returns: execution_id uuid, kind text, due_at bigint
@@ -68,7 +64,8 @@ WHERE
             FROM (SELECT x.execution_id FROM timers AS x WHERE x.due_at <= :at ORDER BY x.due_at LIMIT :limit) AS d
             WHERE (SELECT 1 FROM executions AS e WHERE e.id = d.execution_id) IS NULL
         )
-    );
+    )
+RETURNING t.execution_id;
 SELECT t.execution_id, t.kind, t.due_at
 FROM timers AS t CROSS JOIN LATERAL (
     SELECT 1 FROM executions AS x WHERE x.id = t.execution_id FOR UPDATE SKIP LOCKED
@@ -109,6 +106,13 @@ SELECT t.workspace, t.rate_key, t.tat
 FROM batch CROSS JOIN LATERAL (
     SELECT * FROM rates AS x WHERE x.workspace = batch.workspace AND x.rate_key = batch.rate_key OFFSET 0
 ) AS t;
+
+-- name: rates_drop
+-- rows: workspace text, rate_key text, before bigint
+WITH {batch}
+DELETE FROM rates AS t
+USING batch
+WHERE t.workspace = ANY (ARRAY[batch.workspace]) AND t.rate_key = batch.rate_key AND t.tat < batch.before;
 
 -- name: keys
 -- rows: workspace text, key text

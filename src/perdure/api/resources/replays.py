@@ -1,0 +1,194 @@
+"""Replaying and retrying executions, and finding the replays of one."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from perdure.api.answer import Answer
+from perdure.api.call import Call
+from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.resources.lookup import find_execution, next_link
+from perdure.api.resources.starts import ERRORS as START_ERRORS
+from perdure.api.resources.starts import answer_started, given_key, placed
+from perdure.api.route import API, NoQuery, Outcome, Route
+from perdure.api.shapes import execution_summary
+from perdure.auth.roles import Role
+from perdure.base.ids import id_text
+from perdure.engine.replays import Draft
+from perdure.engine.requests import ReplayRequest
+from perdure.errors import (
+    ExecutionNotEnded,
+    ExecutionNotFound,
+    InvalidCursor,
+    InvalidInput,
+    NothingToRetry,
+)
+from perdure.model.replay import Reach
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.wire.executions import Execution, ExecutionList
+from perdure.wire.replays import PlannedNode, ReplayExecution, ReplayPlan, RetryExecution
+
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class ReplaysQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: str | None = None
+
+
+async def replay_execution(call: Call[NoQuery, ReplayExecution | None]) -> Answer:
+    """A new execution from what an ended one recorded, or what that would be."""
+    return await _replay(call, call.body or ReplayExecution())
+
+
+async def retry_execution(call: Call[NoQuery, RetryExecution | None]) -> Answer:
+    """The same, from what failed."""
+    asked = call.body or RetryExecution()
+    body = ReplayExecution(
+        begin="failed", input=asked.input, outputs=asked.outputs, version=asked.version, dry_run=asked.dry_run,
+        idempotency_key=asked.idempotency_key,
+    )  # fmt: skip
+    return await _replay(call, body)
+
+
+async def list_replays(call: Call[ReplaysQuery, None]) -> Answer:
+    """Executions that were made from it, newest first."""
+    original = await find_execution(call)
+    kind = f"replays-{id_text(original.id)}"
+    query = call.query
+    after = None if query.cursor is None else _place(query.cursor, kind, call.workspace)
+    records = await call.services.engine.store.executions.list(
+        call.workspace, ExecutionFilter(replay_of=original.id), Page(limit=query.limit + 1, after=after)
+    )
+    cursor = None
+    if len(records) > query.limit:
+        records = records[: query.limit]
+        cursor = encode_cursor(kind, call.workspace, records[-1].id.hex())
+    now = call.services.clock.now()
+    body = ExecutionList(data=[execution_summary(record, now) for record in records], next=cursor)
+    return Answer(body=body, headers=next_link(call, cursor))
+
+
+async def _replay(call: Call[Any, Any], body: ReplayExecution) -> Answer:
+    original = await find_execution(call)
+    key = given_key(call, body.idempotency_key)
+    request = ReplayRequest(
+        workspace=call.workspace,
+        id=original.id,
+        begin=body.begin,
+        input=body.input,
+        outputs=body.outputs,
+        version=body.version,
+        reach=Reach(body.reuse),
+        asked_by=None if call.principal.token_id is None else call.principal.name,
+        idempotency_key=key,
+        request_hash=None if key is None else _request_hash(original.id, body),
+    )
+    engine = call.services.engine
+    if body.dry_run:
+        try:
+            return Answer(body=_plan(await engine.replays.draft(request)))
+        except InvalidInput as error:
+            raise placed(error) from None
+    [started] = await engine.replay_executions([request])
+    return await answer_started(call, started)
+
+
+def _plan(draft: Draft) -> ReplayPlan:
+    nodes = [
+        PlannedNode(
+            node=one.node,
+            type=one.type,
+            action="run" if one.runs else "reuse",
+            reason=str(one.reason),
+            because=list(one.because),
+            reused_runs=len(one.taken) or int(one.node in draft.request.outputs),
+        )
+        for one in draft.planned.values()
+    ]
+    again = sum(one.action == "run" for one in nodes)
+    return ReplayPlan(
+        execution=id_text(draft.original.id),
+        flow=draft.original.flow,
+        flow_version=draft.version,
+        reused=len(nodes) - again,
+        run=again,
+        nodes=nodes,
+    )
+
+
+def _place(cursor: str, kind: str, workspace: str) -> bytes:
+    place = decode_cursor(cursor, kind, workspace, str)
+    try:
+        after = bytes.fromhex(place)
+    except ValueError:
+        after = b""
+    if len(after) != 16:
+        raise InvalidCursor("the cursor is damaged; take one from `next`")
+    return after
+
+
+def _request_hash(original: bytes, body: ReplayExecution) -> bytes:
+    """Of what is asked for, and of which execution: a start under the same key is another request."""
+    asked = msgspec.structs.replace(body, idempotency_key=None)
+    return hashlib.sha256(b"replay" + original + _canonical(asked)).digest()
+
+
+_ONE = f"{API}/executions/{{execution}}"
+_HEADERS = ("Location", "Preference-Applied", "Idempotent-Replayed")
+_OUTCOMES = (
+    Outcome(status=202, type=Execution, description="The new execution", headers=_HEADERS),
+    Outcome(status=200, type=ReplayPlan, description="With `dry_run`: what would be reused and what would run"),
+    Outcome(status=200, type=Execution, description="The new execution, finished", headers=_HEADERS),
+)
+_ERRORS = (ExecutionNotFound, ExecutionNotEnded, NothingToRetry, *START_ERRORS)
+
+ROUTES = (
+    Route(
+        method="POST",
+        path=f"{_ONE}/replay",
+        summary="Replay an execution",
+        description=(
+            "A new execution of the same flow, from the start or from any nodes: recorded results of what does not depend "
+            "on them are taken over and do not run again. Edit its input, or outputs of nodes; choose the version. It "
+            "stands alone: the original may be deleted. `dry_run` tells what would happen and why, and writes nothing."
+        ),
+        tag="executions",
+        handler=replay_execution,
+        role=Role.OPERATOR,
+        body=ReplayExecution,
+        body_required=False,
+        request_headers=("Prefer", "Idempotency-Key"),
+        outcomes=_OUTCOMES,
+        errors=_ERRORS,
+    ),
+    Route(
+        method="POST",
+        path=f"{_ONE}/retry",
+        summary="Retry what failed in an execution",
+        description="A replay from what failed, was cancelled or never ran; completed nodes and items keep their results.",
+        tag="executions",
+        handler=retry_execution,
+        role=Role.OPERATOR,
+        body=RetryExecution,
+        body_required=False,
+        request_headers=("Prefer", "Idempotency-Key"),
+        outcomes=_OUTCOMES,
+        errors=_ERRORS,
+    ),
+    Route(
+        method="GET",
+        path=f"{_ONE}/replays",
+        summary="Replays of an execution",
+        tag="executions",
+        handler=list_replays,
+        role=Role.VIEWER,
+        query=ReplaysQuery,
+        outcomes=(Outcome(type=ExecutionList, headers=("Link",)),),
+        errors=(ExecutionNotFound, InvalidCursor),
+    ),
+)

@@ -1,0 +1,93 @@
+"""`perdure execution export`: many executions as one file, or one as a fixture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from perdure.cli.execution.filtering import filter_options
+from perdure.cli.execution.fixtures import export_fixture
+from perdure.cli.output import note
+from perdure.cli.session import server_command
+from perdure.cli.transfer import open_transfer
+from perdure.client.client import AsyncClient
+from perdure.client.filters import TextFilters
+
+TEXTS = frozenset({"q", "input_contains", "output_contains"})
+
+
+@click.command()
+@click.argument("execution_id", metavar="[EXECUTION]", required=False)
+@click.option("--format", type=click.Choice(["ndjson", "csv", "json"]), default="ndjson", show_default=True,
+              help="How many executions are written.")  # fmt: skip
+@click.option("--fields", metavar="NAMES", help="Only these fields, set apart by commas; the id is always there.")
+@click.option(
+    "--to", "file", metavar="FILE", default="-", help="Where to write them; `-`, the default, is standard output."
+)
+@click.option("--oldest-first", is_flag=True, help="In the order of their creation.")
+@click.option(
+    "--as-fixture", "fixture", metavar="FILE", help="Write the one EXECUTION as a fixture; `-` is standard output."
+)
+@filter_options
+@server_command
+async def export(
+    *,
+    client: AsyncClient,
+    execution_id: str | None,
+    format: str,
+    fields: str | None,
+    file: str,
+    oldest_first: bool,
+    fixture: str | None,
+    filters: TextFilters,
+) -> None:
+    """Write all executions that fit, with their values, as NDJSON, CSV or JSON; however many, in little memory.
+
+    With --as-fixture, write EXECUTION alone: definition, input, and every node's result, answers to waits among them. From
+    it `perdure run --fixture FILE` runs the flow again without the side effects of its nodes, and so does a test
+    (perdure.testing.run_fixture).
+    """
+    if (execution_id is None) is not (fixture is None):
+        raise click.UsageError("one EXECUTION is written as a fixture: give both it and --as-fixture FILE, or neither")
+    if execution_id is not None and fixture is not None:
+        await export_fixture(client, execution_id, fixture)
+        return
+    # Nobody counts what holds a text without looking through all of it.
+    total = 0 if TEXTS & filters.keys() else await client.executions.count(**_counted(filters))
+    names = [name.strip() for name in fields.split(",")] if fields else []
+    pieces: Any = client.executions.export(format=format, fields=names, oldest_first=oldest_first, **filters)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(aclosing(pieces))
+        target = stack.enter_context(_opened(file)) if file != "-" else sys.stdout.buffer
+        written = await _write(pieces, target, total, heads=format == "csv")
+        target.flush()
+    note(f"{written:,} executions" + ("" if file == "-" else f" in {file}"))
+
+
+def _counted(filters: TextFilters) -> Any:
+    return {name: value for name, value in filters.items() if name not in TEXTS}
+
+
+def _opened(file: str) -> BinaryIO:
+    try:
+        return Path(file).open("wb")
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be written: {error}", param_hint="--to") from None
+
+
+async def _write(pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, heads: bool) -> int:
+    """How many lines of executions were written: each format has one a line, CSV one line more."""
+    written = -1 if heads else 0
+    with open_transfer(sys.stderr) as bar:
+        bar.begin("executions", total)
+        async for piece in pieces:
+            target.write(piece)
+            lines = piece.count(b"\n")
+            written += lines
+            bar.advance(lines, "")
+    return written

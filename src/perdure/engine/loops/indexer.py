@@ -1,0 +1,175 @@
+"""Keeps the index of texts: follows the commits, and puts what they brought into segments, far from the recorder.
+
+Of all processes that share a store, the one that holds the index's lease does so. What is lost of the index (or all of
+it) is made again: the history is walked from its newest execution on, beside the new commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from perdure.base.clock import MINUTE, SECOND, Clock
+from perdure.engine.pace import Pace
+from perdure.engine.text_heads import TextHeads
+from perdure.store.interface import FeedEntry, Store
+from perdure.store.search.records import IndexState
+from perdure.store.search.segment import GROUP, SEGMENT, SegmentBuilder
+
+LEASE = MINUTE
+COMMITS_AT_ONCE = 200
+"""Of each writer."""
+OLDER_AT_ONCE = SEGMENT
+FOLLOW_S = 2.0
+"""From one look for commits to the next; a search looks through what came since."""
+IDLE_S = 0.02
+BUSY_REST, QUIET_REST = 9, 1
+"""Times as long as it worked it rests, while others commit, and while nobody does."""
+FORGET_AT_ONCE = 100
+PARTS_AT_ONCE = 32
+STOP = 3 * SECOND
+"""For what is left at the end."""
+
+_NEWEST = b"\xff" * 16
+_log = structlog.get_logger(__name__)
+
+
+class Indexer:
+    """The work of a `Loop`."""
+
+    def __init__(self, *, store: Store, batches: Callable[[], int], clock: Clock, heads: TextHeads, pace: Pace) -> None:
+        """`batches`: how many this process has committed."""
+        self._store = store
+        self._count_batches = batches
+        self._clock = clock
+        self._heads = heads
+        self._pace = pace
+        self._batches = -1
+        self._rest = QUIET_REST
+        self._held_until = 0
+        self._has_more = True
+        self.state: IndexState | None = None
+        """As this process left it; None while it does not hold the index."""
+
+    async def work(self) -> float:
+        now = self._clock.monotonic()
+        if self._held_until - now < LEASE // 2 or self.state is None:
+            if not await self._store.texts.hold(LEASE):
+                self._held_until, self.state = 0, None
+                return self._pace.chore(LEASE / SECOND / 2)
+            self._held_until = now + LEASE
+        state = self.state or await self._store.texts.state() or await self._begun()
+        if state is None:
+            return FOLLOW_S
+        batches = self._count_batches()
+        self._rest = QUIET_REST if batches == self._batches else BUSY_REST
+        is_quiet = batches == self._batches and self._store.sharing is None and self.state is not None
+        self._batches = batches
+        if is_quiet and not self._has_more:
+            return FOLLOW_S
+        is_behind = False if is_quiet else await self._follow(state)
+        if self.state is None:
+            return IDLE_S
+        if not self._has_more and self.state.position == state.position:
+            return FOLLOW_S
+        self._has_more = is_behind or await self._cut_segments()
+        if not self._has_more and self.state.built:
+            await self._walk_back(self.state)
+            self._has_more = True
+        return IDLE_S if self._has_more else FOLLOW_S
+
+    async def stop(self) -> None:
+        """Follow what is left, so that the next start finds it, and let others hold the index."""
+        until = self._clock.monotonic() + STOP
+        while self.state is not None and await self._follow(self.state) and self._clock.monotonic() < until:
+            pass
+        if self._held_until:
+            await self._store.texts.release()
+
+    async def _begun(self) -> IndexState | None:
+        """Of an empty index: what is committed from now on is followed, what is there is walked through."""
+        at = self._clock.now()
+        position = await self._store.events.feed_end()
+        state = IndexState(position=position, built=_NEWEST.hex(), followed_at=at)
+        return state if await self._store.texts.begin(state, LEASE) else None
+
+    async def _follow(self, state: IndexState) -> bool:
+        """Note what the next commits brought; whether there are more."""
+        at = self._clock.now()
+        commits = await unfollowed(self._store, state, COMMITS_AT_ONCE)
+        if commits is None:
+            _log.warning("commits were forgotten before they were indexed; the index of texts is made anew")
+            self.state = await self._begun()
+            return True
+        position = dict(state.position)
+        entries: list[FeedEntry] = []
+        for writer, n, told in commits:
+            position[writer] = n
+            entries += told
+        is_behind = len(commits) >= COMMITS_AT_ONCE
+        tail = await self._changed(entries)
+        following = IndexState(position=position, built=state.built, followed_at=state.followed_at if is_behind else at)
+        if commits and not await self._store.texts.follow(following, tail, LEASE):
+            self.state = None
+            return False
+        self.state = following
+        return is_behind
+
+    async def _changed(self, entries: Sequence[FeedEntry]) -> list[tuple[str, bytes]]:
+        """Executions that began or ended in these commits: only then their texts change."""
+        begun = {(entry.workspace, entry.execution_id) for entry in entries if entry.first_seq == 1}
+        others = {entry.execution_id: entry.workspace for entry in entries} if entries else {}
+        rest = [id for id, workspace in others.items() if (workspace, id) not in begun]
+        ended = await self._store.heads.ended(rest) if rest else set()
+        return sorted(begun | {(others[id], id) for id in ended})
+
+    async def _walk_back(self, state: IndexState) -> None:
+        older = await self._store.heads.older(bytes.fromhex(state.built), OLDER_AT_ONCE)
+        built = older[-1][1].hex() if len(older) == OLDER_AT_ONCE else ""
+        walked = IndexState(position=state.position, built=built, followed_at=state.followed_at)
+        if await self._store.texts.follow(walked, sorted(older), LEASE):
+            self.state = walked
+
+    async def _cut_segments(self) -> bool:
+        """Whether a segment was made: there may be more to do."""
+        for workspace, size in (await self._store.texts.tails()).items():
+            if size >= SEGMENT:
+                await self._cut(workspace)
+                return True
+        oldest = await self._store.heads.oldest()
+        if oldest is not None:
+            await self._store.texts.forget(oldest, FORGET_AT_ONCE, LEASE)
+        return False
+
+    async def _cut(self, workspace: str) -> None:
+        ids = await self._store.texts.tail(workspace, SEGMENT)
+        builder = SegmentBuilder()
+        for first in range(0, len(ids), GROUP):
+            texts = await self._heads.of(ids[first : first + GROUP])
+            began = self._clock.monotonic()
+            builder.add_group([text for one in texts.values() for text in one if text])
+            # A group is a millisecond or two of computing; then it is the turn of others.
+            await asyncio.sleep((self._clock.monotonic() - began) / SECOND * self._rest)
+        parts: list[tuple[int, bytes]] = []
+        for part in builder.parts():
+            parts.append(part)
+            if len(parts) % PARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await self._store.texts.put_segment(workspace, ids, parts, LEASE)
+
+
+async def unfollowed(store: Store, state: IndexState, limit: int) -> list[tuple[int, int, list[FeedEntry]]] | None:
+    """The commits that the index has not followed yet, at most `limit` of each writer; None where some are gone."""
+    ends = await store.events.feed_end()
+    behind = {writer: state.position.get(writer, 0) for writer, n in ends.items() if n > state.position.get(writer, 0)}
+    if any(n > ends[writer] for writer, n in state.position.items() if writer in ends):
+        return None
+    commits = await store.events.commits(behind, limit) if behind else []
+    following = {writer: n + 1 for writer, n in behind.items()}
+    for writer, n, _ in commits:
+        if n != following[writer]:
+            return None
+        following[writer] = n + 1
+    return commits

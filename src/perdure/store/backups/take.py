@@ -1,0 +1,236 @@
+"""Taking a backup: a draft in a folder of its own, which gets its name once it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from perdure.base.clock import Clock
+from perdure.errors import ArtifactNotFound, ContentsMissing, StoreDamaged, StoreFull, StoreNotEmpty, StoreUnavailable
+from perdure.store.backups.manifest import CONTENTS, DATABASE, FORMAT, MANIFEST, Manifest, file_sha256
+from perdure.store.copying import sql
+from perdure.store.copying.copier import MISSING_SHOWN, copy_store
+from perdure.store.copying.interface import Content, ContentFolder, Watcher
+from perdure.store.copying.places import FolderOf, Place, place_text
+from perdure.store.copying.postgres_source import PostgresSource
+from perdure.store.copying.sqlite_source import SqliteSource
+from perdure.store.copying.sqlite_target import SqliteTarget, flush, put_pieces
+from perdure.store.faults import reach
+from perdure.store.postgres.url import Address
+from perdure.store.sqlite.connection import open_backup
+from perdure.store.sqlite.failures import translated
+from perdure.store.sqlite.migrate import migrations
+
+StorageAt = Callable[[Path], ContentFolder]
+
+
+async def take_backup(
+    place: Place,
+    to: Path,
+    *,
+    folder_of: FolderOf,
+    storage: StorageAt,
+    clock: Clock,
+    watcher: Watcher,
+    without_missing: bool = False,
+) -> Manifest:
+    """Back the store up as it is at one moment, into the folder `to`, which must not be there. Its users go on.
+
+    Args:
+        folder_of: where the contents of a SQLite store lie.
+        storage: keeps contents in that folder.
+        without_missing: although contents are missing, without those.
+
+    Raises:
+        StoreNotEmpty: `to` is there.
+        ContentsMissing: the store lacks contents that its rows refer to.
+        StoreDamaged, StoreError: what the databases and the disks have to say. Nothing is left under the name `to`.
+    """
+    at = clock.now()
+    with _disk_trouble(to), _draft(to) as draft:
+        contents = storage(draft / CONTENTS)
+        if isinstance(place, Path):
+            missing = await _from_file(
+                place, draft, folder_of(place), contents, watcher, without_missing=without_missing
+            )
+        else:
+            async with _opened_source(place) as source, _opened_target(draft, contents) as target:
+                done = await copy_store(source, target, clock=clock, watcher=watcher, without_missing=without_missing)
+            missing = done.contents_missing
+        manifest = await asyncio.to_thread(_settled, draft, place_text(place), at, missing)
+        reach("copied")
+        await asyncio.to_thread(_named, draft, to)
+    return manifest
+
+
+async def _from_file(
+    path: Path, draft: Path, stored: ContentFolder, taken: ContentFolder, watcher: Watcher, *, without_missing: bool
+) -> int:
+    """Answers how many contents were missing."""
+    database = draft / DATABASE
+    source = await SqliteSource.open(path, stored, at_rest=False)
+    try:
+        await _copy_pages(source, database, watcher)
+    finally:
+        # Contents are never changed, so they need no snapshot; the log of the store can shrink again.
+        await source.close()
+    wanted = await asyncio.to_thread(_contents, database)
+    watcher.begin("contents", sum(content.size_bytes for content in wanted))
+    missing = []
+    for content in wanted:
+        try:
+            await put_pieces(taken, content, _watched(stored, content, watcher), beside=database)
+        except ArtifactNotFound:
+            missing.append(content.sha256.hex())
+        reach("copying_contents")
+    if missing and not without_missing:
+        raise ContentsMissing(
+            f"{len(missing)} of {len(wanted)} contents that rows of {path} refer to are not there: sha-256 "
+            f"{', '.join(missing[:MISSING_SHOWN])}{'' if len(missing) <= MISSING_SHOWN else ', …'}. Name the folder where "
+            "they lie (--artifacts), or back up without them (--without-missing)",
+            missing=len(missing),
+        )
+    return len(missing)
+
+
+async def _copy_pages(source: SqliteSource, database: Path, watcher: Watcher) -> None:
+    told = -1
+
+    def seen(done: int, total: int) -> None:
+        nonlocal told
+        if told < 0:
+            told = 0
+            watcher.begin("file contents", total)
+        watcher.advance(done - told, "pages")
+        told = done
+
+    await source.pages(database, seen)
+
+
+async def _watched(folder: ContentFolder, content: Content, watcher: Watcher) -> AsyncIterator[bytes]:
+    async for piece in folder.open(content.sha256):
+        watcher.advance(len(piece), "contents")
+        yield piece
+
+
+@asynccontextmanager
+async def _opened_source(address: Address) -> AsyncIterator[PostgresSource]:
+    source = await PostgresSource.open(address, at_rest=False)
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+@asynccontextmanager
+async def _opened_target(draft: Path, contents: ContentFolder) -> AsyncIterator[SqliteTarget]:
+    target = await SqliteTarget.open(draft / DATABASE, contents)
+    try:
+        yield target
+    finally:
+        await target.close()
+
+
+def _contents(database: Path) -> list[Content]:
+    try:
+        connection = open_backup(database)
+        try:
+            return [Content(*row) for row in connection.execute(sql.CONTENTS)]
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise translated(error, database) or error from error
+
+
+def _settled(draft: Path, source: str, at: int, missing: int) -> Manifest:
+    """Look the database through, and write what there is to say of the backup."""
+    database = draft / DATABASE
+    with suppress(FileNotFoundError):
+        database.with_name(f"{DATABASE}.lock").unlink()
+    wanted = _contents(database)
+    try:
+        connection = open_backup(database)
+        try:
+            problems = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+            executions, unfinished = (connection.execute(text).get for text in (sql.EXECUTIONS, sql.UNFINISHED))
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise translated(error, database) or error from error
+    if problems != ["ok"]:
+        raise StoreDamaged(f"the store {source} is damaged: {'; '.join(problems)}", path=source)
+    database.chmod(0o600)
+    flush(database)
+    manifest = Manifest(
+        format=FORMAT,
+        perdure=version("perdure"),
+        made_at=at,
+        source=source,
+        schema=migrations()[-1].number,
+        executions=executions,
+        unfinished=unfinished,
+        size_bytes=database.stat().st_size,
+        sha256=file_sha256(database),
+        contents=len(wanted) - missing,
+        content_bytes=sum(content.size_bytes for content in wanted),
+        contents_missing=missing,
+    )
+    (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    flush(draft / MANIFEST)
+    flush(draft)
+    return manifest
+
+
+def _named(draft: Path, to: Path) -> None:
+    # An empty folder of that name is replaced, any other is not.
+    os.rename(draft, to)
+    flush(to.parent)
+
+
+@contextmanager
+def _draft(to: Path) -> Iterator[Path]:
+    """A folder beside `to`, gone at the end unless it was renamed; and so are those that killed backups left."""
+    if os.path.lexists(to):
+        raise StoreNotEmpty(f"{to} is there already; name a folder that is not", path=str(to))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for left in to.parent.glob(f".{to.name}-unfinished-*"):
+        with suppress(OSError), _held(left):
+            shutil.rmtree(left)
+    draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}-unfinished-"))
+    with _held(draft):
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Raises OSError where another process is at work in it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_trouble(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull(f"no space left for the backup {to}", path=str(to)) from error
+        raise StoreUnavailable(f"the backup {to} cannot be written: {error.strerror}", path=str(to)) from error
