@@ -141,7 +141,7 @@ class House:
 
     async def beat_cost(self, *, times: int = 200) -> float:
         """Of a heartbeat, which has a connection of its own."""
-        [part] = _compiled()["worker_beat"]
+        [part] = _compiled()["pulse"]
         await self.looking.execute("SET search_path = perdure")
         [pid] = await self.looking.fetchrow("SELECT pg_backend_pid()")
         before = core_s([pid])
