@@ -1,6 +1,6 @@
-"""Write `perdure/client/blocking.py`: the sync resources, from the signatures of the async ones.
+"""Write `perdure/client/blocking*.py`: the sync resources, from the signatures of the async ones.
 
-`python scripts/generate_sync_client.py` writes it; `--check` only says whether it is up to date.
+`python scripts/generate_sync_client.py` writes them; `--check` only says whether they are up to date.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "src" / "perdure" / "client"
-TARGET = CLIENT / "blocking.py"
-MODULES = ("execution", "executions", "flows", "artifacts", "tokens", "waits", "system")
+TARGETS = {
+    CLIENT / "blocking.py": ("execution", "executions", "flows", "artifacts", "tokens", "waits", "system"),
+    CLIENT / "blocking_operations.py": ("operations",),
+}
+"""Files to write, each with the modules whose classes it takes."""
 HEAD = '''"""The sync resources. Made by `scripts/generate_sync_client.py` from the async ones; change those."""
 
 from __future__ import annotations
@@ -24,16 +27,16 @@ from collections.abc import Iterator
 WRAPPED = "AsyncExecutionHandle"
 
 
-def generated() -> str:
+def generated(target: Path) -> str:
     """The module's text, formatted."""
-    trees = {name: ast.parse((CLIENT / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
+    trees = {name: ast.parse((CLIENT / f"{name}.py").read_text(encoding="utf-8")) for name in TARGETS[target]}
     classes = [(name, node) for name, tree in trees.items() for node in tree.body if isinstance(node, ast.ClassDef)]
     body = "\n\n".join(_sync_class(node) for _, node in classes)
     imports = [f"from perdure.client.{name} import {node.name}" for name, node in classes]
     imports.append("from perdure.client.portal import Portal")
     imports += [ast.unparse(node) for tree in trees.values() for node in _annotation_imports(tree)]
     text = "\n".join([HEAD, *imports, "", body])
-    return _ruff("format", _ruff("check", text))
+    return _ruff("format", _ruff("check", text, target), target)
 
 
 def _annotation_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
@@ -81,10 +84,10 @@ def _sync_name(name: str) -> str:
     return name.removeprefix("Async")
 
 
-def _ruff(command: str, text: str) -> str:
+def _ruff(command: str, text: str, target: Path) -> str:
     options = ["--fix", "--fix-only", "--quiet"] if command == "check" else []
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", command, *options, "--stdin-filename", str(TARGET), "-"],
+        [sys.executable, "-m", "ruff", command, *options, "--stdin-filename", str(target), "-"],
         input=text,
         capture_output=True,
         text=True,
@@ -95,10 +98,11 @@ def _ruff(command: str, text: str) -> str:
 
 
 def main() -> int:
-    text = generated()
+    texts = {target: generated(target) for target in TARGETS}
     if "--check" in sys.argv[1:]:
-        return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)
-    TARGET.write_text(text, encoding="utf-8")
+        return int(any(not path.exists() or path.read_text(encoding="utf-8") != text for path, text in texts.items()))
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

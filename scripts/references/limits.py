@@ -13,6 +13,7 @@ from perdure.base import clock, codec, durations, tags
 from perdure.base.durations import format_duration
 from perdure.engine import hub, sink
 from perdure.engine import starts as engine_starts
+from perdure.engine.loops import operator
 from perdure.engine.settings import EngineSettings
 from perdure.flows import (
     documents,
@@ -31,6 +32,7 @@ from perdure.nodes import approval, command_size, http, lines, output, published
 from perdure.settings import ServerSettings
 from perdure.store.procedures import queueing, start
 from perdure.wire import executions as wire_executions
+from perdure.wire import operations as wire_operations
 from perdure.wire import waits as wire_waits
 from scripts.references.regions import Maker, table
 
@@ -114,6 +116,10 @@ def _executions() -> list[Limit]:
         Limit("Approvers of a wait, and its quorum", count(answer.MAX_APPROVERS), "The flow is refused."),
         Limit("An approver's name", f"{count(approval.MAX_NAME)} characters", "The flow is refused."),
         Limit("Signals of an execution that nothing has taken yet", count(answer.MAX_SIGNALS), "`limit_exceeded`."),
+        Limit("Executions that one operation names (a filter chooses any number)", count(wire_operations.MOST_IDS), "The request is refused."),
+        Limit("What an operation takes (outputs, an input), as JSON", size(codec.INLINE_LIMIT), "`limit_exceeded`."),
+        Limit("Executions in one step of an operation", count(operator.MOST), "Several steps."),
+        Limit("An operation that is over is kept for", format_duration(engine.operations_kept), "It is not found any more."),
         Limit("Tags of an execution, its flow's among them", count(tags.MAX_TAGS), "The start is refused."),
         Limit("A tag's key; its value", f"{tags.MAX_TAG_KEY}; {tags.MAX_TAG_VALUE} characters",
               "The start is refused."),

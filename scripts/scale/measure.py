@@ -17,14 +17,14 @@ from perdure.engine.engine import Engine
 from perdure.engine.requests import StartRequest
 from perdure.engine.settings import EngineSettings
 from perdure.model.states import ExecutionStatus
-from perdure.store.commands import Command
+from perdure.store.commands import Command, ForgetKeys
 from perdure.store.interface import BatchOutcome
 from perdure.store.postgres.runner import Statements
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.recorder import Recorder
 from perdure.store.records import Started
 from perdure.store.statements import library
-from scripts.scale.model import END, START, STEP
+from scripts.scale.model import OWNERS
 
 WORKSPACE = "default"
 SETTINGS = {"shared_preload_libraries": "pg_stat_statements", "track_io_timing": True, "wal_level": "replica"}
@@ -41,27 +41,20 @@ FLOWS = {
     },
 }
 
-OWNERS = START.keys() | STEP.keys() | END.keys()
-
-
-class Seen(NamedTuple):
-    """One statement: how often, and rows in all."""
-
-    calls: int
-    rows: int
-
 
 class Measured(NamedTuple):
-    """Of one run, in all; `statements` by name. Times are the writing backend's own, in seconds.
+    """Of one run, in all. Times are the writing backend's own, in seconds.
 
-    `round_trips` are those of the owners' transactions, in which the writer's mark goes with COMMIT.
+    `round_trips` are those of the owners' transactions, in which the writer's mark goes with COMMIT. `calls` are by
+    statement, also of those that went together; `written` are rows that were put, changed or dropped, by table.
     """
 
     executions: int
     batches: int
     transactions: int
     round_trips: int
-    statements: Mapping[str, Seen]
+    calls: Mapping[str, int]
+    written: Mapping[str, int]
     heap_bytes: int
     index_bytes: int
     wal_bytes: int
@@ -69,7 +62,7 @@ class Measured(NamedTuple):
 
     @property
     def rows_written(self) -> int:
-        return sum(seen.rows for name, seen in self.statements.items() if _is_write(name))
+        return sum(self.written.values())
 
 
 class House:
@@ -78,9 +71,9 @@ class House:
     def __init__(self, engine: Engine, looking: Any) -> None:
         self.engine = engine
         self.looking = looking
-        self._names = {
-            _shape(part.sql): name for name, parts in _compiled().items() for part in parts
-        }  # fmt: skip
+        statements = Statements(library("postgres"))
+        self._names = {_shape(part.sql): name for name, parts in statements.compiled.items() for part in parts}
+        self._joining = {name for name, one in statements.traits.items() if one.is_plain}
 
     async def finish(self, flow: str) -> None:
         request = StartRequest(workspace=WORKSPACE, flow=flow, input={})
@@ -106,30 +99,37 @@ class House:
         """What the work did to the database, with all that a checkpoint or the statistics have yet to tell."""
         await self.looking.execute("CHECKPOINT")
         await self.looking.execute("SELECT pg_stat_statements_reset()")
+        written = await self._written()
         before, batches, time_before = await self._state(), self.engine.recorder.stats.batches, await self._server_s()
         await work()
         time_after = await self._server_s()
         rows = await self.looking.fetch(_SEEN)
         after = await self._state()
-        statements: dict[str, Seen] = {}
-        for query, calls, seen in rows:
-            name = self._names.get(_shape(query), query)
-            known = statements.get(name, Seen(0, 0))
-            statements[name] = Seen(known.calls + calls, known.rows + seen)
-        commits = statements.get("COMMIT", Seen(0, 0)).calls
+        calls: dict[str, int] = {}
+        trips = 0
+        for query, count in rows:
+            names = self._named(query)
+            trips += count if not OWNERS.isdisjoint(names) or query.startswith("BEGIN") else 0
+            for name in names:
+                calls[name] = calls.get(name, 0) + count
         return Measured(
             executions=executions,
             batches=self.engine.recorder.stats.batches - batches,
-            transactions=commits,
-            round_trips=sum(
-                seen.calls for name, seen in statements.items() if name in OWNERS or name.startswith("BEGIN")
-            ),
-            statements=statements,
+            transactions=calls.get("COMMIT", 0),
+            round_trips=trips,
+            calls=calls,
+            written={table: count - written.get(table, 0) for table, count in (await self._written()).items()},
             heap_bytes=after["heap"] - before["heap"],
             index_bytes=after["indexes"] - before["indexes"],
             wal_bytes=after["wal"] - before["wal"],
             server_s=time_after - time_before,
         )
+
+    def _named(self, query: str) -> list[str]:
+        """Which of the statements went with that one; itself where it is none of them."""
+        if known := self._names.get(_shape(query)):
+            return [known]
+        return [name for name in _PART.findall(query) if name in self._joining] or [query]
 
     async def cost(self, command: Callable[[], Command], *, times: int = 200) -> float:
         """Seconds of a core that one such command takes, alone in its transaction."""
@@ -148,6 +148,19 @@ class House:
         for _ in range(times):
             await self.looking.fetch(part.sql, self.engine.worker.id)
         return (core_s([pid]) - before) / times
+
+    async def _written(self) -> dict[str, int]:
+        """Rows that were written so far, by table.
+
+        A backend tells them between transactions, once a second at most; that it told all is seen by the writer's marks.
+        """
+        marks = await self.looking.fetchval("SELECT (sum(commits) + count(*))::bigint FROM perdure.writers")
+        while True:
+            await self.engine.recorder.execute(ForgetKeys(at=0, before=0))
+            found = {table: int(count) for table, count in await self.looking.fetch(_WRITTEN)}
+            if found.get("writers", 0) >= marks:
+                return found
+            await asyncio.sleep(0.05)
 
     async def _state(self) -> dict[str, int]:
         return dict(await self.looking.fetchrow(_STATE))
@@ -194,10 +207,6 @@ def _compiled() -> dict[str, list[Any]]:
     return Statements(library("postgres")).compiled
 
 
-def _is_write(name: str) -> bool:
-    return any(part.writes for part in _compiled().get(name, ()))
-
-
 def _shape(sql: str) -> str:
     """A statement without what pg_stat_statements replaces, constants, and without spaces."""
     bare = re.sub(r"'[^']*'|\$\d+(::[a-z]+\[\])?|\b\d+\b|\bEPOCH\b", "?", sql)
@@ -205,9 +214,18 @@ def _shape(sql: str) -> str:
 
 
 _SEEN = """
-SELECT query, calls, rows FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid
+SELECT query, calls FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid
 WHERE toplevel AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND query NOT LIKE '%pg_stat%' AND query NOT LIKE '%pg_relation_size%' AND query <> 'CHECKPOINT'
+"""
+_PART = re.compile(r"\b(\w+) AS \(")
+_WRITTEN = """
+SELECT coalesce(p.relname, s.relname)::text, sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del)
+FROM pg_stat_all_tables AS s
+LEFT JOIN pg_inherits AS i ON i.inhrelid = s.relid
+LEFT JOIN pg_class AS p ON p.oid = i.inhparent
+WHERE s.schemaname = 'perdure'
+GROUP BY 1
 """
 _STATE = """
 SELECT

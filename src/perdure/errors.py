@@ -9,7 +9,7 @@ this tree: see `perdure.model.failure`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -271,6 +271,11 @@ class ArtifactNotFound(NotFound):
     title = "Artifact not found"
 
 
+class OperationNotFound(NotFound):
+    code = "operation_not_found"
+    title = "Operation not found"
+
+
 class TokenNotFound(NotFound):
     code = "token_not_found"
     title = "Token not found"
@@ -309,6 +314,10 @@ class ExecutionStopping(Conflict):
 
     code = "execution_stopping"
     title = "Execution is being stopped"
+
+    @classmethod
+    def of(cls, id: str) -> Self:
+        return cls(f"execution {id} is being stopped; it takes nothing more", id=id)
 
 
 class NotPaused(Conflict):
@@ -349,6 +358,13 @@ class NothingToRetry(Conflict):
 
     code = "nothing_to_retry"
     title = "Nothing to retry"
+
+
+class OperationEnded(Conflict):
+    """It is over already."""
+
+    code = "operation_ended"
+    title = "The operation is over"
 
 
 class FlowManaged(Conflict):
@@ -512,6 +528,14 @@ class TooManyStreams(PerdureError):
         return 10
 
 
+class ExtraMissing(PerdureError):
+    """What was asked for needs a package that only an extra of ours brings."""
+
+    code = "extra_missing"
+    status = 501
+    title = "Not installed here"
+
+
 class UpgradeRequired(CallerError):
     """The address is a WebSocket's, and the request does not ask for one (RFC 6455, version 13)."""
 
@@ -546,7 +570,3 @@ class TooManySubscriptions(CallerError):
 
 class ControlFlow(BaseException):
     """Root of what user code must not be able to swallow."""
-
-
-class LeaseLost(ControlFlow):
-    """This worker no longer owns the execution; whatever it still wants to write is dropped."""

@@ -12,13 +12,13 @@ from perdure.api.openapi import openapi_document
 from perdure.api.route import Route
 from perdure.api.routes import ROUTES
 from perdure.auth.roles import Role
-from perdure.errors import Draining, TooManyStreams
-from tests.api import replay_scenarios, wait_scenarios
+from perdure.errors import Draining, ExtraMissing, TooManyStreams
+from tests.api import operation_scenarios, replay_scenarios, wait_scenarios
 from tests.api.conftest import Opened
 from tests.api.scenarios import NOBODY, SCENARIOS, Scenario
 from tests.api.world import World
 
-EXTENDED_BY = (replay_scenarios, wait_scenarios)
+EXTENDED_BY = (replay_scenarios, wait_scenarios, operation_scenarios)
 """They add to SCENARIOS."""
 BY_NAME = {route.name: route for route in ROUTES}
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(openapi_document(ROUTES)))
@@ -27,6 +27,7 @@ ELSEWHERE = {
     ("ready", 503): "test_server.py: a draining server is not ready",
     ("get_socket", 101): "test_live.py: all of it",
     Draining: "test_server.py: a draining server refuses starts",
+    ExtraMissing: "test_parquet.py: a server without pyarrow",
     TooManyStreams: "test_streams.py: as many streams as the server allows",
 }
 
@@ -93,7 +94,7 @@ def check_schema(route: Route, response: object) -> None:
 
 
 PLACES = {
-    "{execution}": NOBODY, "{artifact}": NOBODY, "{token}": NOBODY, "{namespace}": "api", "{flow}": "nowhere",
+    "{execution}": NOBODY, "{artifact}": NOBODY, "{operation}": NOBODY, "{token}": NOBODY, "{namespace}": "api", "{flow}": "nowhere",
     "{node}": "a", "{ordinal}": "0", "{version}": "1",
 }  # fmt: skip
 

@@ -9,15 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, get_args
 from urllib.parse import quote
+from uuid import UUID
 
 import msgspec
 import pytest
 
+from perdure.api.bodies import decode_json
 from perdure.api.openapi import openapi_document
 from perdure.api.resources.lists import Field
 from perdure.api.routes import ROUTES
+from perdure.errors import InvalidRequest
 from perdure.model.states import ExecutionStatus
 from perdure.wire.problem import ProblemDocument
+from perdure.wire.replays import ReplayExecution
 from tests.api.world import World
 
 JSON = {"content-type": "application/json"}
@@ -82,6 +86,42 @@ async def test_a_value_that_is_none_of_a_few_is_told_them_all(
     [problem] = (await world.ask("GET", f"/executions?{query}")).json()["errors"]
     word = query.partition("=")[2]
     assert problem["detail"] == f'"{word}" is none of {", ".join(sorted(options))}{hint}'
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "code", "told"),
+    [
+        ({"from": "charge"}, "/from", "invalid_value", '"charge" is not of type array, and none of failed'),
+        ({"from": [1]}, "/from/0", "invalid_type", '1 is not of type "string"'),
+        ({"from": []}, "/from", "out_of_range", "it has too few items; there must be at least 1"),
+        ({"version": 0}, "/version", "out_of_range", "0 is less than the minimum of 1"),
+        ({"version": 2**31}, "/version", "out_of_range", "2147483648 is greater than the maximum of 2147483647"),
+        (
+            {"version": "lates"},
+            "/version",
+            "invalid_value",
+            "\"lates\" is not of type integer, and none of latest, same; did you mean 'latest'?",
+        ),
+    ],
+)
+def test_a_value_that_is_none_of_several_kinds_is_told_what_each_would_take(
+    value: Any, pointer: str, code: str, told: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        decode_json(json.dumps(value).encode(), ReplayExecution)
+    [problem] = refused.value.problems
+    assert (problem.pointer, problem.code, problem.detail) == (pointer, code, told)
+
+
+async def test_ids_that_are_none_and_too_many_are_told_in_words(world: World) -> None:
+    for asked, pointer, told in (
+        ({"ids": ["x"]}, "/ids/0", '"x" is no UUID'),
+        ({"ids": [str(UUID(int=0))] * 10_001}, "/ids", "it has too many items; there must be at most 10000"),
+        ({"filter": {"q": "abc\0"}}, "/filter/q", '"abc\\u0000" holds a NUL character'),
+    ):
+        response = await post(world, json.dumps({"action": "cancel", **asked}), path="/executions/bulk")
+        [problem] = response.json()["errors"]
+        assert (problem["pointer"], problem["detail"]) == (pointer, told)
 
 
 async def test_a_batch_of_a_wrong_size_is_told_by_its_size(world: World) -> None:
@@ -306,6 +346,14 @@ async def test_a_bad_cursor_is_refused(world: World, cursor: str) -> None:
         response = await world.ask("GET", f"{path}?cursor={cursor}")
         assert response.status_code == 400, path
         assert response.json()["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("path", ["/executions", "/flows", "/flows/api/quick/versions"])
+async def test_a_nul_in_a_cursor_is_an_invalid_value(world: World, path: str) -> None:
+    response = await world.ask("GET", f"{path}?cursor=%00")
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert (error["parameter"], error["code"]) == ("cursor", "invalid_value")
 
 
 async def test_a_cursor_of_another_list_is_refused(world: World) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
+from perdure.api.metrics import Metrics
 from perdure.api.resources import history
+from perdure.api.streaming import RETRY, Stream, StreamLimits, Streams
+from perdure.base.clock import SystemClock
+from perdure.errors import StoreBusy
 from perdure.store.commands import TrimFeed
 from tests.api.conftest import Opened
 from tests.api.sse import Still, opened
@@ -295,3 +300,26 @@ async def test_shutdown_ends_streams_with_a_word(open_world: Opened) -> None:
                 assert message.event != "end"
         assert "the server is shutting down" in comments
         await stopping
+
+
+async def test_a_store_that_cannot_be_read_breaks_a_stream_off_so_that_its_reader_comes_again(world: World) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def source() -> AsyncGenerator[bytes]:
+        yield b"id: 1\n\n"
+        raise StoreBusy("all readers are busy")
+
+    metrics, authority = Metrics(), world.server.services.authority
+    streams = Streams(authority=authority, clock=SystemClock(), metrics=metrics, limits=StreamLimits())
+    stream = Stream(streams, source(), scope={}, token_id=None)
+    assert await stream.respond(headers=[], head_only=False, receive=receive, send=send) == 200
+    written = b"".join(message.get("body", b"") for message in sent)
+    assert written == RETRY + b"id: 1\n\n"
+    assert sent[-1]["more_body"] is False
+    assert len(streams) == 0

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from tests.api.test_stateful import Teller, stage
 from tests.faults.harness.scene import Scene
 from tests.faults.test_crashes import crash_at, crash_loop
 from tests.faults.test_races import race
@@ -45,3 +46,12 @@ def test_cancel_races(tmp_path: Path, seeds: Iterator[int]) -> None:
         scene.server.start()
         race(scene, rounds=2000, seed=seed)
         scene.verdict()
+
+
+def test_stories(tmp_path: Path, seeds: Iterator[int]) -> None:
+    """A story of the document after another; what is wrong is told with its requests."""
+    with stage(tmp_path) as target:
+        for seed in seeds:
+            teller = Teller(target)
+            teller.tell(20, first_seed=seed)
+            assert not teller.findings, teller.findings[0]

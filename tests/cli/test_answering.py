@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from perdure.cli.exits import INTERRUPTED
 from perdure.client import Client
 from tests.cli.conftest import Command
 from tests.served import PATIENCE_S, Served, perdure
@@ -110,6 +114,32 @@ def test_a_form_is_asked_question_by_question_in_a_terminal(command: Command, se
     os.close(terminal)
     assert asking.returncode == 0
     assert json.loads(out)["answer"] == {"city": "Oslo", "days": 3, "by": "ship", "cheap": True}
+    command("execution", "cancel", id)
+
+
+@pytest.mark.parametrize("question", ["answer", "bulk"])
+def test_one_ctrl_c_at_a_question_ends_the_command(
+    command: Command, served: Served, nowhere: Path, question: str
+) -> None:
+    id = begun(command, served)
+    words, asks = {
+        "answer": (["respond", id], "Approve? [y/N]:"),
+        "bulk": (["cancel", "--flow", "tests/outside"], "[y/N]:"),
+    }[question]
+    terminal, other = os.openpty()
+    asking = subprocess.Popen(
+        perdure("execution", *words, "--url", served.url), stdin=other, stderr=other, stdout=subprocess.PIPE, cwd=nowhere
+    )  # fmt: skip
+    os.close(other)
+    try:
+        read_until(terminal, asks)
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait(timeout=PATIENCE_S) == INTERRUPTED
+    finally:
+        asking.kill()
+        asking.communicate()
+        os.close(terminal)
+    assert json.loads(command("execution", "show", id, "-o", "json").out)["status"] == "suspended"
     command("execution", "cancel", id)
 
 

@@ -1,6 +1,7 @@
 """What the command does without a server: help, files, usage, and clear words."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -193,6 +194,24 @@ def test_a_reader_that_goes_away_disturbs_nobody(nowhere: Path) -> None:
         check=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_word(nowhere: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "from perdure.cli.main import main\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'perdure.cli.version':\n"
+        "            try: signal.raise_signal(signal.SIGINT)\n"
+        "            except KeyboardInterrupt: raise ImportError('as compiled modules make of it')\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.argv = ['perdure', 'version']\n"
+        "main()\n"
+    )
+    environ = clean_environ(nowhere)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_an_unexpected_error_is_one_line_and_how_to_see_more(nowhere: Path) -> None:

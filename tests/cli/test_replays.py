@@ -32,6 +32,19 @@ def test_a_dry_run_says_node_by_node_what_would_happen_and_why(command: Command,
     assert command("execution", "replays", failed).err.strip() == "no replays"
 
 
+def test_a_dry_run_tells_that_a_failed_child_goes_on_too(command: Command) -> None:
+    failed = command("execution", "start", "tests/outer", "--wait", "-o", "name").out.strip()
+    assert command("execution", "retry", failed, "--dry-run").lines[1].split(maxsplit=3) == [
+        "inner", "flow", "run", "it failed; what failed in its child runs again",
+    ]  # fmt: skip
+    again = command("execution", "retry", failed, "--wait", "-o", "name").out.strip()
+    parents = (failed, again)
+    old, new = (json.loads(command("execution", "list", "--parent", one, "-o", "json").out)[0] for one in parents)
+    assert new["replay_of"] == old["id"]
+    shown = command("execution", "show", new["id"]).out
+    assert "from failed" in shown
+
+
 def test_a_retry_with_another_value_in_its_input_comes_to_its_end(command: Command, failed: str) -> None:
     done = command("execution", "retry", failed, "-i", "ok=true", "--wait", "-o", "json")
     assert done.code == 0, done.err

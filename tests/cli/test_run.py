@@ -216,6 +216,18 @@ def test_a_store_that_a_server_holds_is_left_alone(tmp_path: Path) -> None:
         assert run(tmp_path, "ledger.yaml", "--home", "apart", "-q").returncode == 0
 
 
+def test_a_second_server_is_told_of_the_first_one(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        done = subprocess.run(
+            perdure("serve", "--port", "0"), cwd=tmp_path, env=clean_environ(tmp_path), capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert server.url in done.stderr
+        assert "It serves this store already" in done.stderr
+        assert "perdure flow apply" not in done.stderr
+
+
 def test_children_are_carried_out_too(tmp_path: Path) -> None:
     flows = tmp_path / "flows"
     flows.mkdir()

@@ -48,11 +48,11 @@ def test_what_libraries_log_is_json_too(tmp_path: Path) -> None:
         "import logging; from pathlib import Path; from perdure.log import configure_logging\n"
         "from perdure.settings import ServerSettings\n"
         "configure_logging(ServerSettings(home=Path('x'), log_format='json'))\n"
-        "logging.getLogger('some.library').warning('beware of %s', 'this')\n"
+        "logging.getLogger('some.module').warning('beware of %s', 'this')\n"
         "try: 1 / 0\n"
-        "except ZeroDivisionError: logging.getLogger('some.library').exception('oh')\n"
+        "except ZeroDivisionError: logging.getLogger('some.module').exception('oh')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     warned, failed = map(json.loads, done.stderr.splitlines())
-    assert (warned["event"], warned["level"], warned["logger"]) == ("beware of this", "warning", "some.library")
+    assert (warned["event"], warned["level"], warned["logger"]) == ("beware of this", "warning", "some.module")
     assert "ZeroDivisionError" in json.dumps(failed["exception"])

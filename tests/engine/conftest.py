@@ -11,7 +11,9 @@ import pytest
 
 from perdure.base.clock import Clock
 from perdure.base.manual_clock import ManualClock
+from tests.engine.arena import ROUNDS, Arena, engine_on
 from tests.engine.opened import Bench, Opener, opened
+from tests.store.databases import fresh_url
 
 
 @pytest.fixture
@@ -23,3 +25,14 @@ async def open_bench(tmp_path: Path) -> AsyncIterator[Opener]:
             return await stack.enter_async_context(opened(tmp_path, clock or ManualClock(), **more))
 
         yield open_one
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def arena(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Arena]:
+    async with AsyncExitStack() as stack:
+        if request.param == "sqlite":
+            engines = [await stack.enter_async_context(engine_on(tmp_path, None))]
+        else:
+            url = fresh_url()
+            engines = [await stack.enter_async_context(engine_on(tmp_path / name, url)) for name in "ab"]
+        yield Arena(engines, rounds=ROUNDS, seed=len(request.node.name))

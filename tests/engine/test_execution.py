@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from perdure.base.clock import DAY, HOUR, SystemClock
+import pytest
+
+from perdure.base.clock import DAY, HOUR, SECOND, SystemClock
 from perdure.base.codec import INLINE_LIMIT, encode_text
 from perdure.base.ids import id_text
+from perdure.engine.requests import StartRequest
 from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.commands import FoldCounters
+from perdure.store.interface import ExecutionFilter, Page
+from perdure.store.records import Started
 from tests.engine.opened import WORKSPACE, Opener
 
 CHAIN = """
@@ -303,3 +308,33 @@ async def test_code_that_blocks_the_loop_past_its_timeout_has_timed_out(open_ben
     run = await bench.engine.store.node_runs.get(WORKSPACE, record.id, "a", 0)
     assert run is not None
     assert run.status is NodeStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 4])
+async def test_a_start_whose_caller_goes_away_runs_or_never_was(open_bench: Opener, turns: int) -> None:
+    bench = await open_bench(slots=1)
+    await bench.put(CHAIN)
+    await bench.run("chain", {"n": 1})
+    request = StartRequest(workspace=WORKSPACE, flow="chain", input={"n": 1})
+    starting = asyncio.create_task(bench.engine.start_executions([request]))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    # Its slot is free again, and nothing is left that nobody runs.
+    await bench.run("chain", {"n": 1})
+    for record in await bench.engine.store.executions.list(WORKSPACE, ExecutionFilter(), Page(limit=10)):
+        assert (await bench.ended(record.id)).status is ExecutionStatus.COMPLETED
+
+
+async def test_a_slot_that_was_kept_for_a_start_that_waits_goes_to_the_next_at_once(open_bench: Opener) -> None:
+    clock = SystemClock()
+    bench = await open_bench(clock=clock, slots=1)
+    await bench.put(CHAIN)
+    requests = [
+        StartRequest(workspace=WORKSPACE, flow="chain", input={"n": 1}, start_at=at)
+        for at in (clock.now() + HOUR, None)
+    ]
+    _, other = await bench.engine.start_executions(requests)
+    assert isinstance(other, Started)
+    assert await bench.engine.wait_ended(WORKSPACE, other.id, 3 * SECOND)

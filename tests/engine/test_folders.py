@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from perdure.base.manual_clock import ManualClock
-from perdure.errors import FlowNotFound
+from perdure.errors import FlowNotFound, StoreUnavailable
 from perdure.model.states import ExecutionStatus
 from tests.engine.opened import WORKSPACE, Bench, opened
 
@@ -81,3 +82,41 @@ async def test_a_flow_whose_function_is_missing_is_loaded_with_a_warning(tmp_pat
             assert bench.engine.folders.sources[0].broken == {}
     [place] = [line["place"] for line in lines if line["log_level"] == "warning"]
     assert place.startswith(f"{folder}/calls.yaml:4:15: 'beside' ({folder}/beside.py) has no 'walk'")
+
+
+async def test_what_changed_in_a_folder_while_the_store_was_away_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "nap.yaml").write_text(NAP)
+    async with opened(tmp_path, ManualClock(), flow_folders=[folder]) as bench, asyncio.timeout(30):
+        catalog = bench.engine.catalog
+        put, asked = catalog.put, asyncio.Event()
+
+        async def away(*_: object, **__: object) -> None:
+            asked.set()
+            raise StoreUnavailable("the store is away")
+
+        async def take(*parts: Any, **more: Any) -> tuple[str, int, bool]:
+            taken = await put(*parts, **more)
+            asked.set()
+            return taken
+
+        with monkeypatch.context() as outage:
+            outage.setattr(catalog, "put", away)
+            outage.setattr(catalog, "delete", away)
+            (folder / "doze.yaml").write_text(NAP.replace("id: nap", "id: doze"))
+            await asked.wait()
+            asked.clear()
+            (folder / "nap.yaml").unlink()
+            await asked.wait()
+        await _gone(bench, "default/nap")
+        assert (await catalog.program(WORKSPACE, "default/doze"))[0] == 1
+        assert not any(source.broken for source in bench.engine.folders.sources)
+        # And it is watched still.
+        monkeypatch.setattr(catalog, "put", take)
+        asked.clear()
+        (folder / "snooze.yaml").write_text(NAP.replace("id: nap", "id: snooze"))
+        await asked.wait()
+        assert (await catalog.program(WORKSPACE, "default/snooze"))[0] == 1

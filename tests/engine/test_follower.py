@@ -263,3 +263,21 @@ async def test_news_that_could_not_be_read_are_looked_for_again(tmp_path: Path) 
         await scene.follower.work()
         assert [chunk.last_seq for chunk in subscription.take()] == [outcome.chunks[0].last_seq]
     await store.close()
+
+
+async def test_who_listens_to_all_is_woken_although_somebody_begins_to_listen_to_one(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "perdure.db")
+    try:
+        scene = Scene(store)
+        await scene.begin()
+        with scene.hub.subscribe() as to_all:
+            await scene.follower.work()
+            to_all.take()
+            outcome = await scene.write()
+            assert outcome.feed is not None
+            scene.follower.note(dict([outcome.feed]))
+            with scene.hub.subscribe(ID):
+                await scene.follower.work()
+                await asyncio.wait_for(to_all.wait(), PATIENCE_S)
+    finally:
+        await store.close()

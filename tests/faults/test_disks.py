@@ -1,12 +1,14 @@
 """Fault 14: the disk of the database is full, or that of the artifacts. It is said clearly, and it heals."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.harness.api import Refused
 from tests.faults.harness.disk import MIB, SmallDisk, small_disk
 from tests.faults.harness.scene import Scene
+from tests.faults.harness.waiting import until
 
 
 def fill(scene: Scene, disk: SmallDisk) -> Refused:
@@ -17,6 +19,15 @@ def fill(scene: Scene, disk: SmallDisk) -> Refused:
         except Refused as refused:
             return refused
     raise AssertionError("the disk never filled up")
+
+
+def said_not_ready(scene: Scene) -> Any:
+    """What whoever asks where to send starts hears behind a refusal; the reasons."""
+    with pytest.raises(Refused):
+        scene.api.start("faults/echo", {"text": "x" * 60_000})
+    ready = scene.api.request("GET", "/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+    return ready.json()["checks"]
 
 
 def test_a_full_database_disk_refuses_starts_and_heals(tmp_path: Path) -> None:
@@ -33,11 +44,15 @@ def test_a_full_database_disk_refuses_starts_and_heals(tmp_path: Path) -> None:
             # Reads go on, and so does the server.
             assert scene.api.execution(before["id"])["output"] == before["output"]
             assert scene.api.request("GET", "/health/live").status_code == 200
+            if disk.is_real:
+                assert said_not_ready(scene) == {"store": "store_full", "engine": "ok"}
             assert [event["seq"] for event in scene.api.events(before["id"])]
             with pytest.raises(Refused):
                 scene.api.start("faults/echo", {"text": "x" * 60_000})
 
             disk.grow(64 * MIB, scene.server.pid)
+            # It finds out by itself, though nobody writes.
+            until(lambda: scene.api.request("GET", "/health/ready").status_code == 200, within_s=30, what="it is ready")
             after = scene.api.start_surely("faults/one", key="after", within_s=30)
             assert scene.api.ended(after["id"])["status"] == "completed"
             scene.verdict()

@@ -1,16 +1,17 @@
 """Fault 24: event streams opened and dropped by the hundred; a reader that stands still."""
 
 import socket
-import subprocess
-import sys
 import threading
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.faults.harness.api import API
+from tests.faults.harness.live import Reader, gaps
 from tests.faults.harness.processes import usage
 from tests.faults.harness.scene import Scene
-from tests.faults.harness.stream import read_stream, stream_client
 from tests.faults.harness.waiting import until
 
 LATENCY_S = 0.5
@@ -50,9 +51,7 @@ def test_a_storm_of_streams_leaves_others_alone_and_nothing_behind(scene: Scene)
     storming = threading.Thread(target=storm, args=(scene, id), kwargs={"clients": 50, "rounds": 10})
     storming.start()
     while storming.is_alive() or len(latencies) < 20:
-        began = time.monotonic()
-        assert scene.api.start("faults/one", wait_s=20)["status"] == "completed"
-        latencies.append(time.monotonic() - began)
+        latencies.append(seconds_of_a_start(scene))
     storming.join()
     assert sorted(latencies)[int(len(latencies) * 0.9)] < LATENCY_S
     until(
@@ -68,54 +67,33 @@ def test_a_storm_of_streams_leaves_others_alone_and_nothing_behind(scene: Scene)
     scene.verdict()
 
 
-_READER = (
-    "import os, signal, socket, sys\n"
-    "host, port, path = sys.argv[1:]\n"
-    "connection = socket.socket()\n"
-    "connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)\n"
-    "connection.connect((host, int(port)))\n"
-    "connection.sendall(f'GET {path} HTTP/1.1\\r\\nHost: {host}:{port}\\r\\nAccept: text/event-stream\\r\\n\\r\\n'.encode())\n"
-    "connection.recv(4096)\n"
-    "print(connection.getsockname()[1], flush=True)\n"
-    "os.kill(os.getpid(), signal.SIGSTOP)\n"
-    "while connection.recv(65536): pass\n"
-    "print('cut', flush=True)\n"
-)
-
-
-def test_a_reader_that_stands_still_is_cut_and_can_go_on(stage: Scene) -> None:
+@pytest.mark.parametrize("kind", ["sse", "ws"])
+def test_a_reader_that_stands_still_is_cut_and_goes_on_where_it_was(stage: Scene, kind: str) -> None:
     """sse-starlette#89: a suspended reader hung the sender."""
     scene = stage
     scene.server.environment["PERDURE_STREAM_STALL"] = "2s"
     scene.server.start()
     id = scene.api.start("faults/babble", {"lines": 60_000, "width": 100})["id"]
     before = usage(scene.server.pid)
-    parts = urlsplit(scene.server.url)
-    path = f"{API}/executions/{id}/events"
-    command = [sys.executable, "-c", _READER, str(parts.hostname), str(parts.port), path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
-        try:
-            assert reader.stdout is not None
-            port = int(reader.stdout.readline())
-            until(lambda: state(reader.pid) == "T", within_s=10, what="the reader stands still")
-            ended = scene.api.ended(id, within_s=60)
-            assert ended["status"] == "completed"
-            assert usage(scene.server.pid).memory_kb <= before.memory_kb + MEMORY_KB
+    with closing(Reader(scene.place / "reader", kind, [scene.server.url], execution=id, logs=True)) as reader:
+        until(reader.events, within_s=30, what="it reads")
+        port = reader.wait_connected()["port"]
+        with reader.stopped():
+            latencies = [seconds_of_a_start(scene) for _ in range(30)]
+            assert sorted(latencies)[int(len(latencies) * 0.9)] < LATENCY_S
+            assert scene.api.ended(id, within_s=60)["status"] == "completed"
             until(lambda: not holds_connection(scene, port), within_s=30, what="the reader is cut")
-        finally:
-            reader.kill()
-    with stream_client() as client:
-        events = list(read_stream(client, scene.server.url, id, last="1000"))
-    assert events[-1][0] == "end"
-    seqs = [event["seq"] for name, event in events if name != "end"]
-    last = scene.facts().executions[id]["last_seq"]
-    assert seqs == list(range(1001, last + 1))
+            assert usage(scene.server.pid).memory_kb <= before.memory_kb + MEMORY_KB
+        until(reader.has_ended, within_s=60, what="it has read on to the end")
+        assert len(reader.notes("connected")) >= 2
+        assert not gaps(reader, scene.facts(), id)
     scene.verdict()
 
 
-def state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
+def seconds_of_a_start(scene: Scene) -> float:
+    began = time.monotonic()
+    assert scene.api.start("faults/one", wait_s=20)["status"] == "completed"
+    return time.monotonic() - began
 
 
 def holds_connection(scene: Scene, client_port: int) -> bool:
@@ -140,4 +118,24 @@ def test_streams_go_on_across_restarts_without_gap_or_double(scene: Scene) -> No
     for follower in followers:
         assert follower.ended.wait(20), follower.seqs
         assert follower.breaks >= 1
+    scene.verdict()
+
+
+def test_sockets_go_on_across_restarts_without_gap_or_double(scene: Scene) -> None:
+    """A subscription to all executions, whose server is killed in the middle of their events, and again."""
+    with closing(Reader(scene.place / "reader", "ws", [scene.server.url], namespace="faults", logs=True)) as reader:
+        reader.wait_connected()
+        for times in (1, 2, 3):
+            ids = [scene.api.start(flow, {"items": [1, 2, 3]} if flow == "faults/fan" else {})["id"]
+                   for flow in ("faults/chain", "faults/fan", "faults/one") for _ in range(10)]  # fmt: skip
+            until(lambda ids=ids: any(event["execution"] in ids for event in reader.events()),  # type: ignore[misc]
+                  within_s=20, what="it reads")  # fmt: skip
+            scene.server.kill()
+            scene.server.start()
+            reader.move(scene.server.url)
+            reader.wait_connected(times + 1)
+        scene.settle()
+        facts = scene.facts()
+        until(lambda: not gaps(reader, facts), within_s=20, what=f"it has read all: {gaps(reader, facts)}")
+        assert not reader.notes("reset")
     scene.verdict()

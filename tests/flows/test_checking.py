@@ -47,6 +47,35 @@ def test_a_document_without_anything_to_warn_of_has_no_warnings() -> None:
     assert check(TEXT.replace("odd", "even")).warnings == ()
 
 
+READS = """\
+id: a/b
+input: {names: {type: array}, where: {type: object, properties: {city: {}}, additionalProperties: false}, open: {type: object}}
+nodes:
+  a: {wary: "${input.nmaes} and ${input.where.town} and ${input.open.any}", when: "size(input.names) > 0 || input.x"}
+output: >-
+  a folded text
+  with ${size(input.nmaes)}
+"""
+
+
+def test_a_member_that_no_input_has_is_warned_of_with_the_nearest() -> None:
+    checked = check(READS)
+    assert checked.problems == ()
+    assert [(one.code, one.detail, one.pointer, one.line, one.column) for one in checked.warnings] == [
+        ("unknown_name", "input has no property 'nmaes'; did you mean 'names'?", "/nodes/a/wary", 4, 16),
+        ("unknown_name", "input.where has no property 'town'; known are city", "/nodes/a/wary", 4, 35),
+        ("unknown_name", "input has no property 'x'; known are names, open, where", "/nodes/a/when", 4, 109),
+        ("unknown_name", "input has no property 'nmaes'; did you mean 'names'?", "/output", 7, 15),
+    ]
+
+
+def test_an_open_input_may_have_any_member() -> None:
+    for schema in ("{properties: {names: {}}}", "{properties: {}, additionalProperties: {type: string}}", "true"):
+        assert check(f"id: a/b\ninput: {schema}\nnodes: {{a: {{wary: '${{input.nmaes}}'}}}}\n").warnings == ()
+    closed = "{properties: {}, patternProperties: {'^n': {}}, additionalProperties: false}"
+    assert check(f"id: a/b\ninput: {closed}\nnodes: {{a: {{wary: '${{input.nmaes}}'}}}}\n").warnings == ()
+
+
 def test_what_is_refused_is_not_warned_of() -> None:
     checked = check(TEXT + "tiemout: 3\n")
     assert checked.program is None

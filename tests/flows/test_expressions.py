@@ -41,6 +41,8 @@ def value(text, view, names=NAMES):
         ("input.x.substr(1)", "invalid_expression", 14, "unknown function 'substr'; did you mean 'substring'?"),
         ("(" * 50 + "1" + ")" * 50, "expression_budget", 0, "nested too deeply"),
         ("1" * (MAX_EXPRESSION + 1), "limit_exceeded", 0, "at most"),
+        ("nodes.in.output", "invalid_expression", 6, "write it in backticks: `in`"),
+        ("1 + input.a.?true", "invalid_expression", 13, "write it in backticks: `true`"),
         ("[1u].map(x, x)", "invalid_expression", 0, "not supported"),
         ("\ud800", "invalid_expression", 0, ""),
     ],
@@ -90,6 +92,24 @@ def test_what_an_expression_reads_is_known_whatever_its_form():
     ):
         assert language.compile(text).nodes == {"fetch"}, text
     assert language.compile("input.xs.map(nodes, nodes)").nodes == frozenset()
+
+
+@pytest.mark.parametrize("word", ["in", "true", "false", "null", "if", "as", "namespace"])
+def test_a_node_may_be_called_by_a_word_of_the_language(word):
+    assert value(f"nodes.`{word}`.output + 1", scope({}, outputs={word: 1}), Names(frozenset({word}))) == 2
+
+
+def test_what_an_expression_reads_of_the_input_is_known():
+    language = Language(NAMES)
+    for text, paths in {
+        "input.a.b + input['c'].d": {("a", "b"), ("c", "d")},
+        "has(input.a.b) && !has(input.c)": {("a",)},
+        "input.xs.map(x, x.y + input.z)": {("xs",), ("z",)},
+        "input.xs.map(input, input.y)": {("xs",)},
+        "size(input) > 0 && input[nodes.fetch.output] == 1": set(),
+        "input.?a.orValue(1)": set(),
+    }.items():
+        assert language.compile(text).inputs == paths, text
 
 
 def test_other_types_are_written_as_json():

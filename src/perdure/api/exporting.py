@@ -9,11 +9,13 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-Format = Literal["ndjson", "csv", "json"]
+from perdure.api.parquet import ParquetWriter
+
+Format = Literal["ndjson", "csv", "json", "parquet"]
 
 
 class Writer(Protocol):
-    """Rows in, bytes out; a piece is whole lines."""
+    """Rows in, bytes out, on any thread; a piece is whole lines, where the format has lines."""
 
     media_type: bytes
     extension: str
@@ -95,6 +97,9 @@ def _cell(value: Any) -> Any:
 
 
 def writer_of(format: Format, fields: Sequence[str]) -> Writer:
+    """Raises `ExtraMissing`."""
     if format == "csv":
         return CsvWriter(fields)
+    if format == "parquet":
+        return ParquetWriter(fields)
     return JsonWriter() if format == "json" else NdjsonWriter()

@@ -14,6 +14,7 @@ import jsonschema_rs
 import msgspec
 
 from perdure.base.nearest import choices, nearest_or_all
+from perdure.base.texts import NO_NUL, UUID
 from perdure.errors import Problem
 from perdure.flows.excerpt import Excerpt
 
@@ -21,6 +22,7 @@ LISTED = 100
 """Problems listed in one answer."""
 EXPLAINED_PARTS = 10_000
 """Members of a request's body that are looked at for what is wrong: each of a batch's starts is among them."""
+_LENGTH = re.compile(r"^Expected `array` of length (<=|>=) (\d+)$")
 _PLACE = re.compile(r" - at `(key in )?\$(.*?)`$")
 _SIZES = {
     "minLength": ("too few characters", "at least"),
@@ -30,6 +32,8 @@ _SIZES = {
     "minProperties": ("too few members", "at least"),
     "maxProperties": ("too many members", "at most"),
 }
+_RULES = {NO_NUL: "holds a NUL character", UUID: "is no UUID"}
+"""What patterns say, in words."""
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -87,14 +91,21 @@ def _problems(type: Any, error: jsonschema_rs.ValidationError) -> list[Problem]:
 def _unfit(
     path: list[str | int], refusals: list[jsonschema_rs.ValidationError], whole: jsonschema_rs.ValidationError
 ) -> Problem:
-    """Of an optional value's alternatives, the refusal by the one of the right type; else the types there are."""
+    """Of a value's alternatives, the refusal by the one of the right type; else the types and values there are."""
     for error in refusals:
-        if error.kind.name != "type":
-            return Problem(_code(error.kind.name), _text(error), pointer(path))
+        if error.kind.name not in {"type", "enum"} or list(error.instance_path) != path:
+            return Problem(_code(error.kind.name), _text(error), pointer(error.instance_path))
     kinds: list[Any] = [error.kind for error in refusals]
-    types = list(dict.fromkeys(name for kind in kinds for name in kind.types))
+    types = list(dict.fromkeys(name for kind in kinds if kind.name == "type" for name in kind.types))
     shown = msgspec.json.encode(whole.instance)[:100].decode(errors="replace")
-    return Problem("invalid_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
+    values = [error for error in refusals if error.kind.name == "enum"]
+    if not values:
+        return Problem("invalid_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
+    told = _text(values[0])
+    others = [name for name in types if name != "null"]
+    if others:
+        told = f"{shown} is not of type {' or '.join(others)}, and {told.removeprefix(shown + ' is ')}"
+    return Problem("invalid_value", told, pointer(path))
 
 
 def _object_schema(type: Any, schema_path: Sequence[str | int]) -> dict[str, Any]:
@@ -132,6 +143,9 @@ def _text(error: jsonschema_rs.ValidationError) -> str:
         return f"it has {fault}; there must be {bound} {kind.limit}"
     if kind.name == "format" and kind.format == "date-time":
         return f"{_quoted(str(error.instance))} is no time with an offset, such as 2026-11-22T13:45:00Z"
+    if kind.name == "pattern" and kind.pattern in _RULES:
+        shown = msgspec.json.encode(error.instance)[:100].decode(errors="replace")
+        return f"{shown} {_RULES[kind.pattern]}"
     # What stands behind the end of our patterns is for msgspec, not for people.
     text = error.message.replace(r"(?!\n)", "")
     return text if len(text) <= 500 else f"{text[:500]}…"
@@ -148,4 +162,9 @@ def _refusal(refusal: msgspec.ValidationError) -> Problem:
     if place is None:
         return Problem("invalid_value", text, "")
     steps = [name or index for name, index in _STEP.findall(place[2])]
-    return Problem("invalid_value", text[: place.start()], pointer(steps))
+    told = text[: place.start()]
+    length = _LENGTH.match(told)
+    if length is not None:
+        fault, bound = _SIZES["maxItems" if length[1] == "<=" else "minItems"]
+        return Problem("out_of_range", f"it has {fault}; there must be {bound} {length[2]}", pointer(steps))
+    return Problem("invalid_value", told, pointer(steps))

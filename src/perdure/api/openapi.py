@@ -12,6 +12,7 @@ import msgspec
 
 from perdure.api.bodies import BODY_LIMIT
 from perdure.api.findings import schema_of
+from perdure.api.links import Links, Named
 from perdure.api.path import PARAMETERS
 from perdure.api.problems import INTERNAL_ERROR, MEDIA_TYPE
 from perdure.api.route import Document, Outcome, Route
@@ -19,6 +20,7 @@ from perdure.auth.roles import Role
 from perdure.errors import MethodNotAllowed, NotFound, PerdureError, RequestTimeout
 from perdure.model.definition import RunIf
 from perdure.model.event import EventType
+from perdure.model.operation import Action, ItemOutcome, OperationStatus
 from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus, PendingReason
 from perdure.wire.problem import ProblemDocument
 
@@ -26,8 +28,12 @@ Schema = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
 _ENUMS: dict[str, type[StrEnum]] = {
-    enum.__name__: enum for enum in (ExecutionKind, ExecutionStatus, NodeStatus, PendingReason, EventType, RunIf, Role)
-}
+    enum.__name__: enum
+    for enum in (
+        ExecutionKind, ExecutionStatus, NodeStatus, PendingReason, EventType, RunIf, Role, Action, OperationStatus,
+        ItemOutcome,
+    )
+}  # fmt: skip
 _HEADERS: dict[str, tuple[str, str]] = {
     "Accept": ("string", "`text/event-stream` asks for a stream"),
     "Idempotency-Key": ("string", "The same key and request within 24 hours answer with the first one's execution"),
@@ -51,13 +57,12 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document. Every schema in it is that of the type that reads or writes the value."""
     routes = list(routes)
     schemas = _components(routes)
-    names = Counter(route.name for route in routes)
+    named = _named(routes)
+    links = Links(named)
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        # A flow by its bare name has the same handler as the one by its whole address.
-        is_short = names[route.name] > 1 and "namespace" not in route.parameters
-        operation_id = f"{route.name}_in_default" if is_short else route.name
-        paths.setdefault(route.path, {})[route.method.lower()] = {"operationId": operation_id, **_operation(route)}
+    for one in named:
+        operation = {"operationId": one.operation, **_operation(one, links)}
+        paths.setdefault(one.route.path, {})[one.route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -78,6 +83,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         "x-problems": _problems(routes),
         "components": {
             "schemas": schemas,
+            "links": links.components,
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -87,6 +93,16 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _named(routes: list[Route]) -> list[Named]:
+    names = Counter(route.name for route in routes)
+    found = []
+    for route in routes:
+        # A flow by its bare name has the same handler as the one by its whole address.
+        is_short = names[route.name] > 1 and "namespace" not in route.parameters
+        found.append(Named(f"{route.name}_in_default" if is_short else route.name, route))
+    return found
 
 
 def _problems(routes: list[Route]) -> list[dict[str, Any]]:
@@ -124,12 +140,13 @@ def _with_enums(schema: Any) -> Any:
     return found
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(named: Named, links: Links) -> dict[str, Any]:
+    route = named.route
     operation: dict[str, Any] = {
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": _responses(route),
+        "responses": _responses(named, links),
     }
     if route.description:
         operation["description"] = route.description
@@ -205,10 +222,13 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
     return found
 
 
-def _responses(route: Route) -> dict[str, Any]:
+def _responses(named: Named, links: Links) -> dict[str, Any]:
+    route = named.route
     responses: dict[str, Any] = {}
     for outcome in route.outcomes:
-        _add_outcome(responses, outcome)
+        response = _add_outcome(responses, outcome)
+        if found := links.of(named, outcome):
+            response.setdefault("links", {}).update(found)
     by_status: dict[int, list[type[PerdureError]]] = {}
     for error in route.all_errors():
         by_status.setdefault(error.status, []).append(error)
@@ -223,8 +243,8 @@ def _responses(route: Route) -> dict[str, Any]:
     return responses
 
 
-def _add_outcome(responses: dict[str, Any], outcome: Outcome) -> None:
-    response = responses.setdefault(str(outcome.status), {"description": outcome.description})
+def _add_outcome(responses: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    response: dict[str, Any] = responses.setdefault(str(outcome.status), {"description": outcome.description})
     if outcome.type is not None:
         content = response.setdefault("content", {}).setdefault(outcome.media_type, {})
         schema = _ref(outcome.type)
@@ -236,6 +256,7 @@ def _add_outcome(responses: dict[str, Any], outcome: Outcome) -> None:
         for name in outcome.headers:
             kind, description = _HEADERS[name]
             headers[name] = {"description": description, "schema": {"type": kind}}
+    return response
 
 
 def _ref(type: Any) -> Schema:

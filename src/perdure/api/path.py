@@ -62,6 +62,7 @@ PARAMETERS: dict[str, Parameter] = {
         "The execution's id, or its number",
     ),
     "artifact": Parameter(_id, "a UUID", _UUID_SCHEMA, "The artifact's id"),
+    "operation": Parameter(_id, "a UUID", _UUID_SCHEMA, "The operation's id"),
     "token": Parameter(_id, "a UUID", _UUID_SCHEMA, "The token's id"),
     "namespace": Parameter(_segment, _SEGMENT_RULE, _SEGMENT_SCHEMA, "The flow's namespace"),
     "flow": Parameter(_segment, _SEGMENT_RULE, _SEGMENT_SCHEMA, "The flow's name within its namespace"),

@@ -19,7 +19,7 @@ from perdure.api.answer import Header, Receive, Scope, Send
 from perdure.api.metrics import Metrics
 from perdure.auth.authority import Authority
 from perdure.base.clock import SECOND, Clock
-from perdure.errors import TooManyStreams
+from perdure.errors import StoreError, TooManyStreams
 
 RETRY = b"retry: 2000\n\n"
 PING = b": ping\n\n"
@@ -118,6 +118,9 @@ class Stream:
                 async for frames in source:
                     await self._write(frames)
                 await self._write(END)
+        except StoreError as error:
+            # The reader comes again by itself, from where it was.
+            _log.warning("event stream broke off", code=error.code, detail=error.message)
         except asyncio.CancelledError:
             if self._ending is None:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -45,6 +45,21 @@ class ArtifactStorage(Protocol):
 
     async def tidy(self) -> int:
         """Remove files from the folder on this machine that nobody needs there any more; returns how many those were."""
+        ...
+
+    async def claim(self, store: int) -> list[str]:
+        """Mark these contents as those of the store with that number; returns the marks of other stores."""
+        ...
+
+    async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
+        """Some contents behind a hash, in order, that nobody has put for so long; none when there are no more."""
+        ...
+
+    async def remove(self, sha256s: Sequence[bytes], *, age_s: float) -> int:
+        """Remove those of them that nobody has put for so long; returns how many those were.
+
+        Whoever puts one at the same time has it afterwards. Raises `StoreBusy` while a backup is taken from them.
+        """
         ...
 
     async def exists(self, sha256: bytes) -> bool: ...

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from perdure.artifacts.interface import Stored
-from perdure.errors import ArtifactNotFound, StoreError, StoreFull, StoreUnavailable
+from perdure.errors import ArtifactNotFound, StoreBusy, StoreError, StoreFull, StoreUnavailable
 
 _T = TypeVar("_T")
 _CHUNK = 1024 * 1024
+_ENOUGH = 500
+"""Old contents that are found at a time, and the rest of the folder in which the last of them lies."""
+_MARK = "store-"
 _STALE_S = 24 * 3600
 """Age at which a half-written file is surely nobody's any more."""
 
@@ -43,6 +47,24 @@ class LocalStorage:
     async def tidy(self) -> int:
         """What crashes left half-written."""
         return await asyncio.to_thread(self.sweep)
+
+    async def claim(self, store: int) -> list[str]:
+        return await asyncio.to_thread(self._claim, store)
+
+    async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
+        return await asyncio.to_thread(self._old, after, time.time() - age_s)
+
+    async def remove(self, sha256s: Sequence[bytes], *, age_s: float) -> int:
+        return await asyncio.to_thread(self._remove, sha256s, time.time() - age_s)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is removed meanwhile, by whatever process; for backups."""
+        if not self.root.is_dir():
+            yield
+            return
+        with _locked(self.root, fcntl.LOCK_SH):
+            yield
 
     async def exists(self, sha256: bytes) -> bool:
         return await asyncio.to_thread(self.path_of(sha256).is_file)
@@ -85,15 +107,10 @@ class LocalStorage:
 
     def contents(self) -> list[tuple[float, int, bytes]]:
         """(time of the last put in seconds since 1970, bytes, sha-256) of all that lies here, the oldest first."""
-        found = []
-        for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
-            # Others may remove it just now.
-            with contextlib.suppress(OSError, ValueError):
-                seen = path.stat()
-                found.append((seen.st_mtime, seen.st_size, bytes.fromhex(path.name)))
-        return sorted(found)
+        return sorted(found for folder in self._folders() for found in _files_in(folder))
 
-    def remove(self, sha256: bytes) -> None:
+    def forget(self, sha256: bytes) -> None:
+        """Remove a content that is kept elsewhere too."""
         with _disk_trouble(self.root):
             self.path_of(sha256).unlink(missing_ok=True)
 
@@ -106,6 +123,47 @@ class LocalStorage:
                     path.unlink()
                     removed += 1
         return removed
+
+    def _claim(self, store: int) -> list[str]:
+        if not self.root.is_dir():
+            return []
+        mark = f"{_MARK}{store:016x}"
+        with _disk_trouble(self.root):
+            (self.root / mark).touch()
+            return sorted(path.name for path in self.root.glob(f"{_MARK}*") if path.name != mark)
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.root.glob("[0-9a-f][0-9a-f]"))
+
+    def _old(self, after: bytes, before: float) -> list[bytes]:
+        """Whole folders at a time."""
+        found: list[bytes] = []
+        for folder in self._folders():
+            if folder.name > after[:1].hex():
+                found += sorted(sha256 for put_at, _, sha256 in _files_in(folder) if put_at < before)
+                if len(found) >= _ENOUGH:
+                    break
+        return found
+
+    def _remove(self, sha256s: Sequence[bytes], before: float) -> int:
+        removed = 0
+        with _disk_trouble(self.root):
+            try:
+                with _locked(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    for sha256 in sha256s:
+                        removed += self._remove_old(self.path_of(sha256), before)
+            except BlockingIOError:
+                raise StoreBusy(f"a backup of {self.root} is being taken") from None
+        return removed
+
+    @staticmethod
+    def _remove_old(path: Path, before: float) -> bool:
+        # Whoever puts it has this lock for the moment in which the file gets its name.
+        with contextlib.suppress(FileNotFoundError), _locked(path.parent, fcntl.LOCK_EX):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                return True
+        return False
 
     def _store(self, chunks: Iterator[bytes]) -> Stored:
         digest = hashlib.sha256()
@@ -136,7 +194,8 @@ class LocalStorage:
         target = self.path_of(sha256)
         is_new_folder = not target.parent.is_dir()
         target.parent.mkdir(exist_ok=True)
-        os.replace(temporary, target)
+        with _locked(target.parent, fcntl.LOCK_SH):
+            os.replace(temporary, target)
         _sync_folder(target.parent)
         if is_new_folder:
             _sync_folder(self.root)
@@ -162,6 +221,27 @@ def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
     return open(handle, "rb")
+
+
+def _files_in(folder: Path) -> Iterator[tuple[float, int, bytes]]:
+    """(time of the last put, bytes, sha-256) in any order."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            # Others may remove it just now.
+            with contextlib.suppress(OSError, ValueError):
+                seen = entry.stat()
+                yield (seen.st_mtime, seen.st_size, bytes.fromhex(entry.name))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """With a lock on the folder itself, among all processes; the system releases those of the dead."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(path: Path) -> None:

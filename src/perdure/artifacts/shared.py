@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from perdure.artifacts.interface import Stored
@@ -20,10 +21,11 @@ from perdure.errors import ArtifactNotFound, StoreDamaged, StoreError
 CHUNK_BYTES = 256 * 1024
 CACHED_WHOLE_BYTES = 64 * 1024 * 1024
 """What is read whole and is not larger stays in the folder here."""
-
-
 CACHE_BYTES = 1024 * 1024 * 1024
 """Of contents in the folder here, which are all in the table too."""
+_LEFT_HERE_S = 24 * 3600
+"""Age at which a file that is not in the table is surely nobody's: it was removed there, or never recorded."""
+_ASKED_AT_ONCE = 500
 
 
 class BlobTable(Protocol):
@@ -36,12 +38,26 @@ class BlobTable(Protocol):
     async def read(self, sha256: bytes, n: int) -> bytes | None: ...
 
     async def write(self, sha256: bytes, n: int, data: bytes) -> None:
-        """One that is there already stays."""
+        """One that is there already stays, and counts as written now."""
         ...
 
     async def finish(self, sha256: bytes, *, size_bytes: int, chunks: int) -> None:
-        """All chunks are written: from now on the content is there, for good."""
+        """All chunks are written: from now on the content is there, until it is removed."""
         ...
+
+    async def hold(self, sha256: bytes) -> bool:
+        """Whether it is there, whole; then it counts as put now."""
+        ...
+
+    async def among(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Those of them that are there."""
+        ...
+
+    async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
+        """Some contents behind a hash, in order, that were not put for so long; those begun and never finished, too."""
+        ...
+
+    async def remove(self, sha256s: Sequence[bytes], *, age_s: float) -> int: ...
 
 
 class SharedStorage:
@@ -57,7 +73,7 @@ class SharedStorage:
 
     async def put_bytes(self, data: bytes) -> Stored:
         stored = Stored(sha256=hashlib.sha256(data).digest(), size_bytes=len(data))
-        if await self._table.find(stored.sha256) is None:
+        if not await self._table.hold(stored.sha256):
             count = 0
             for start in range(0, len(data), CHUNK_BYTES):
                 await self._table.write(stored.sha256, count, data[start : start + CHUNK_BYTES])
@@ -72,7 +88,7 @@ class SharedStorage:
 
     async def keep(self, sha256: bytes) -> None:
         """Bring what lies in the folder here into the table. Raises `ArtifactNotFound` when it does not."""
-        if await self._table.find(sha256) is not None:
+        if await self._table.hold(sha256):
             return
         size = await self._local.size(sha256)
         count = 0
@@ -90,18 +106,32 @@ class SharedStorage:
     async def tidy(self) -> int:
         """Half-written files, and of cached contents the oldest while they are too many.
 
-        What is not in the table yet stays: a node has just left it here.
+        What is not in the table stays for a day: a node has just left it here.
         """
         removed = await self._local.tidy()
         contents = await asyncio.to_thread(self._local.contents)
         left = sum(size for _, size, _ in contents)
-        for _, size, sha256 in contents:
-            if left <= self._cache_bytes:
+        fresh_since = time.time() - _LEFT_HERE_S
+        for first in range(0, len(contents), _ASKED_AT_ONCE):
+            some = contents[first : first + _ASKED_AT_ONCE]
+            if left <= self._cache_bytes and some[0][0] >= fresh_since:
                 break
-            if await self._table.find(sha256) is not None:
-                await asyncio.to_thread(self._local.remove, sha256)
-                left, removed = left - size, removed + 1
+            there = await self._table.among([sha256 for _, _, sha256 in some])
+            for put_at, size, sha256 in some:
+                if (left > self._cache_bytes) if sha256 in there else (put_at < fresh_since):
+                    await asyncio.to_thread(self._local.forget, sha256)
+                    left, removed = left - size, removed + 1
         return removed
+
+    async def claim(self, store: int) -> list[str]:
+        """The table is the store's own."""
+        return []
+
+    async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
+        return await self._table.old(after, age_s=age_s)
+
+    async def remove(self, sha256s: Sequence[bytes], *, age_s: float) -> int:
+        return await self._table.remove(sha256s, age_s=age_s)
 
     async def exists(self, sha256: bytes) -> bool:
         return await self._table.find(sha256) is not None
@@ -138,6 +168,7 @@ class SharedStorage:
                 break
             data = await self._table.read(sha256, n)
             if data is None:
+                await self._found(sha256)
                 raise StoreDamaged(f"chunk {n} of the content with sha-256 {sha256.hex()} is missing in the database")
             if digest is not None:
                 await asyncio.to_thread(digest.update, data)

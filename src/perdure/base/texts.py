@@ -11,6 +11,8 @@ import re
 NO_NUL = r"^[^\x00]*$"
 END = r"$(?!\n)"
 """The end of a pattern for msgspec: Python's `$` alone also stands before a last line break."""
+UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + END
+"""The pattern of an id."""
 _LONE = re.compile("[\ud800-\udfff]")
 
 

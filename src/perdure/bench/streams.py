@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import msgspec
@@ -46,33 +48,37 @@ class Commits:
 
 
 class Crowd:
-    """The process of readers."""
+    """The process of readers, which leaves what they got in a file: it may be more than a pipe takes at once."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, result: Path) -> None:
         self._process = process
+        self._result = result
 
-    async def open(self, task: Task) -> None:
-        """Return when every stream is open."""
+    async def open(self, port: int, executions: dict[str, int]) -> None:
+        """Return when so many streams of each execution are open."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        task = Task(port, executions, str(self._result))
         self._process.stdin.write(msgspec.json.encode(task) + b"\n")
         self._process.stdin.close()
-        if await self._process.stdout.readline() != b"open\n":
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                told = await self._process.stdout.readline()
+        except TimeoutError:
+            told = b""
+        if told != b"open\n":
             raise BenchFailed("the readers could not open their streams")
 
     async def ended(self) -> list[Watched]:
         """What all readers got, when their streams have ended."""
-        assert self._process.stdout is not None
         try:
             async with asyncio.timeout(_ENDS_WITHIN_S):
-                said = await self._process.stdout.read()
+                status = await self._process.wait()
         except TimeoutError:
             raise BenchFailed("event streams did not end with their executions") from None
-        try:
-            return msgspec.json.decode(said, type=list[Watched])
-        except msgspec.DecodeError as error:
-            told = f"it told {len(said)} bytes, {error}"
-            raise BenchFailed(f"the process of the readers ended before their streams did: {told}") from None
+        if status:
+            raise BenchFailed(f"the process of the readers ended before their streams did, with exit status {status}")
+        return msgspec.json.decode(self._result.read_bytes(), type=list[Watched])
 
 
 @asynccontextmanager
@@ -81,12 +87,13 @@ async def crowd() -> AsyncIterator[Crowd]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "perdure.bench.watchers", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    try:
-        yield Crowd(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    with TemporaryDirectory(prefix="perdure-bench-") as folder:
+        try:
+            yield Crowd(process, Path(folder, "watched.json"))
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 async def one_reader(bench: Workbench) -> list[Figure]:
@@ -191,7 +198,7 @@ async def _measure(
             phase_ms = every_ms * n / executions
             input_ = {"items": list(range(steps)), "every_ms": every_ms, "phase_ms": phase_ms}
             ids.append((await house.start(flows.TICKING, input_)).id)
-        await watching.open(Task(port, {id_text(id_): readers for id_ in ids}))
+        await watching.open(port, {id_text(id_): readers for id_ in ids})
         opened_us = time.monotonic_ns() // 1000
         watched = await watching.ended()
         await _check_all_came(house, watched, executions * readers)

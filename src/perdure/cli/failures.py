@@ -37,8 +37,8 @@ def exit_of(status: str) -> int:
     return _EXIT_OF.get(ExecutionStatus(status), ERROR)
 
 
-def explain(error: Exception) -> Told:
-    """What to print for an error that ends a command, and the exit code."""
+def explain(error: Exception, *, command: str | None = None) -> Told:
+    """What to print for an error that ends a command, and the exit code; `command`: the first word behind `perdure`."""
     if isinstance(error, ServerUnreachable):
         return Told(f"error: {error}\nStart a server with `perdure serve`, or name another one with --url.", ERROR)
     if isinstance(error, Unauthenticated):
@@ -53,7 +53,7 @@ def explain(error: Exception) -> Told:
     if isinstance(error, ExecutionEndedBadly):
         return Told(f"error: {error}", exit_of(error.status))
     if isinstance(error, StoreLocked):
-        return Told(f"error: {error.message}\n{_beside(error)}", ERROR)
+        return Told(f"error: {error.message}\n{_beside(error, command)}", ERROR)
     if isinstance(error, PerdureError):
         return Told(_with_problems(error.message, error.problems), ERROR)
     if isinstance(error, ClientError | OSError):
@@ -68,12 +68,18 @@ def _with_problems(message: str, problems: Sequence[Problem]) -> str:
     return "\n".join([f"error: {message}", *map(_one_problem, shown)])
 
 
-def _beside(error: StoreLocked) -> str:
+def _beside(error: StoreLocked, command: str | None) -> str:
     """The ways to work although another process has the store."""
     apart = "or work on another store: the same command with --home OTHER"
-    if error.details.get("url"):
+    if not error.details.get("url"):
+        return f"Wait until that process has ended;\n{apart}"
+    if command == "run":
         return f"Start it there: perdure flow apply FILE, then perdure execution start FLOW;\n{apart}"
-    return f"Wait until that process has ended;\n{apart}"
+    if command == "serve":
+        return (
+            "It serves this store already: use it, or stop it first;\nor serve another store: --home OTHER --port OTHER"
+        )
+    return f"Stop it first;\n{apart}"
 
 
 def _one_problem(problem: Problem) -> str:

@@ -6,22 +6,27 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from perdure.api.frames import event
+from perdure.api.shapes import wait
 from perdure.base.ids import id_bytes, id_text
 from perdure.engine.engine import Engine
 from perdure.engine.requests import StartRequest
 from perdure.engine.streams import execution_events
 from perdure.errors import CallerError, ExecutionEnded, ExecutionNotFound, FlowManaged, InvalidRequest, PerdureError
 from perdure.flows.documents import parse_document
+from perdure.model.answer import APPROVAL, ASK, Responder
 from perdure.model.definition import Flow, qualified
 from perdure.model.states import TERMINAL, ExecutionStatus
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.records import ExecutionRecord
 from perdure.wire.events import Event
+from perdure.wire.waits import Wait
 
 WORKSPACE = "default"
 UNFINISHED = tuple(status for status in ExecutionStatus if status not in TERMINAL)
+SOMEBODY = Responder(name="terminal", known=False)
 LOOKED_AT = 1_000
 """Unfinished executions of the flow among which those of other versions are looked for, the newest first."""
 
@@ -74,6 +79,21 @@ class Foreground:
         [answer] = await self._engine.cancel_executions(WORKSPACE, [self._id])
         if isinstance(answer, CallerError):
             raise answer
+
+    async def questions(self) -> list[Wait]:
+        """The approvals and asks of it that are not answered yet."""
+        waits = await self._engine.store.waits.of(WORKSPACE, self._id)
+        return [one for one in map(wait, waits) if one.kind in (APPROVAL, ASK) and not one.answered]
+
+    async def respond(self, name: str, *, approved: bool | None = None, answer: Any = UNSET) -> None:
+        """Answer one of `questions` by its id, as anybody on a server without tokens may.
+
+        Raises InvalidAnswer with all that is wrong, WaitNotOpen, WaitAnswered, AlreadyResponded, ExecutionEnded.
+        """
+        await self._engine.answers.respond(
+            WORKSPACE, self._id, responder=SOMEBODY, wait=name, approved=approved,
+            answer=None if answer is UNSET else answer, has_answer=answer is not UNSET, comment=None,
+        )  # fmt: skip
 
     async def left_behind(self) -> list[ExecutionRecord]:
         """Unfinished executions of other versions of its flow, the newest first: nobody goes on with them here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import click
@@ -38,6 +38,22 @@ def fill_in(form: dict[str, Any] | None, *, answers: dict[str, Any] | None = Non
         if value is not _UNANSWERED:
             filled[name] = value
     return filled
+
+
+def complained(form: dict[str, Any] | None, answer: Any, problems: Iterable[Any]) -> set[str]:
+    """Tell what is wrong with an answer; the fields to ask for again, none where that cannot mend it.
+
+    Args:
+        problems: each with `pointer` and `detail`, as the server or the engine tells them.
+    """
+    fields = set()
+    for problem in problems:
+        parts = (problem.pointer or "").split("/")
+        field = parts[2] if len(parts) > 2 else ""
+        note(f"  {field or 'answer'}: {problem.detail}")
+        fields.add(field)
+    known = (form or {}).get("properties") or {}
+    return fields if isinstance(answer, dict) and fields & {*known} else set()
 
 
 def _ask(name: str, schema: dict[str, Any], *, required: bool) -> Any:

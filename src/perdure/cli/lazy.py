@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import click
+
+
+@contextmanager
+def ended_at_once_by_ctrl_c() -> Iterator[None]:
+    """SIGINT ends the process, as it does any that has no use for it: nothing has begun yet.
+
+    As an exception it would strike in the middle of an import, and compiled modules make an ImportError of it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class LazyGroup(click.Group):
@@ -24,7 +44,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
-        command = getattr(import_module(module), attribute)
+        with ended_at_once_by_ctrl_c():
+            command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
 

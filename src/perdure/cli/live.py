@@ -38,10 +38,15 @@ NODES_SHOWN = 24
 
 
 class View(Protocol):
-    """What shows an execution; a context manager around the time it is shown."""
+    """What shows an execution; a context manager around the time it is shown.
+
+    Between `pause` and `resume` it leaves the terminal to others, and goes on to take note of events.
+    """
 
     def show(self, event: Event) -> None: ...
     def say(self, message: str) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -57,18 +62,32 @@ def open_view(progress: Progress, *, title: str, stream: TextIO) -> View:
 
 
 class LineView:
-    """One line for each event."""
+    """One line for each event; none at all where it is `quiet`."""
 
-    def __init__(self, progress: Progress, *, stream: TextIO) -> None:
+    def __init__(self, progress: Progress, *, stream: TextIO, quiet: bool = False) -> None:
         self._progress = progress
         self._stream = stream
+        self._quiet = quiet
+        self._held: list[str] | None = None
 
     def show(self, event: Event) -> None:
         self._progress.add(event)
-        click.echo(event_line(event, self._progress.foreach), file=self._stream)
+        line = event_line(event, self._progress.foreach)
+        if self._held is not None:
+            self._held.append(line)
+        elif not self._quiet:
+            click.echo(line, file=self._stream)
 
     def say(self, message: str) -> None:
         click.echo(message, file=sys.stderr)
+
+    def pause(self) -> None:
+        self._held = []
+
+    def resume(self) -> None:
+        held, self._held = self._held or [], None
+        for line in [] if self._quiet else held:
+            click.echo(line, file=self._stream)
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +114,12 @@ class LiveView:
 
     def say(self, message: str) -> None:
         self._message = message
+
+    def pause(self) -> None:
+        self._live.stop()
+
+    def resume(self) -> None:
+        self._live.start()
 
     def __enter__(self) -> Self:
         self._live.start()

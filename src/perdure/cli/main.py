@@ -25,6 +25,7 @@ from perdure.ending import end_soon
         "run": ("perdure.cli.run:run", "Run a flow file here and now, without a server."),
         "flow": ("perdure.cli.flow:flow", "Definitions: list, show, validate, apply, delete, graph."),
         "execution": ("perdure.cli.execution:execution", "Runs of flows: start, watch, look into, cancel."),
+        "operation": ("perdure.cli.operation:operation", "Actions on many executions: how far, what became of each."),
         "events": ("perdure.cli.events:events", "What happens in executions, while it happens."),
         "wait": ("perdure.cli.wait:wait", "The inbox: what waits for somebody to answer."),
         "token": ("perdure.cli.token:token", "Access: create, list, revoke tokens."),
@@ -73,7 +74,7 @@ def call(args: list[str]) -> int:
     except Exception as error:
         if os.environ.get("PERDURE_DEBUG", "") not in {"", "0"}:
             raise
-        told = import_module("perdure.cli.failures").explain(error)
+        told = import_module("perdure.cli.failures").explain(error, command=args[0] if args else None)
         click.echo(told.text, err=True)
         return int(told.exit_code)
     return 0

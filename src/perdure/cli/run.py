@@ -18,6 +18,7 @@ import uvloop
 from perdure.api.graphs import graph_nodes
 from perdure.base.clock import to_rfc3339
 from perdure.base.ids import id_text
+from perdure.cli.asking import asking
 from perdure.cli.exits import ERROR, INTERRUPTED, OK, STOPPED, Exit
 from perdure.cli.failures import exit_of
 from perdure.cli.findings import print_findings
@@ -34,6 +35,7 @@ from perdure.engine.engine import Engine
 from perdure.errors import InvalidFlow, MalformedDocument, Problem
 from perdure.local import local_engine
 from perdure.log import configure_logging
+from perdure.model.event import EventType
 from perdure.model.states import ExecutionStatus
 from perdure.nodes.attempt_threads import AttemptThreads
 from perdure.settings import ServerSettings
@@ -70,6 +72,8 @@ def run(
     newest unfinished execution of the same definition and input), and touches no other execution. Those that an edit
     of FILE left unfinished are told, with the commands that go on with them or cancel them. Python nodes find their
     modules beside FILE.
+
+    At a terminal it asks you for the approvals and answers that the flow waits for.
 
     With --fixture nothing happens outside: it tells how what comes out differs from what was recorded, and ends with 1
     if it does.
@@ -172,16 +176,20 @@ async def _show(foreground: Foreground, *, quiet: bool) -> None:
     """Follow it to its end on stderr; what happened before it was taken up is not told again."""
     seen = await foreground.last_seq() if foreground.resumed else 0
     progress = Progress(graph_nodes(foreground.flow))
-    if quiet:
-        async for _ in foreground.events(after=seen):
-            pass
-        return
     title = f"{foreground.flow.id} version {foreground.version}  {foreground.id}"
-    with open_view(progress, title=title, stream=sys.stderr) as view:
-        if isinstance(view, LineView):
+    opened = (
+        LineView(progress, stream=sys.stderr, quiet=True)
+        if quiet
+        else open_view(progress, title=title, stream=sys.stderr)
+    )
+    with opened as view:
+        if isinstance(view, LineView) and not quiet:
             note(f"{'going on with' if foreground.resumed else 'running'} {title}")
-        async for event in foreground.events():
-            if event.seq <= seen:
-                progress.add(event)
-            else:
-                view.show(event)
+        async with asking(foreground, view) as may_ask:
+            async for event in foreground.events():
+                if event.seq <= seen:
+                    progress.add(event)
+                else:
+                    view.show(event)
+                if event.type == EventType.NODE_SUSPENDED:
+                    may_ask()

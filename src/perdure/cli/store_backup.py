@@ -39,7 +39,7 @@ def backup(folder: Path, without_missing: bool, output: str, flags: Mapping[str,
             take_backup(
                 store_place(settings),
                 folder,
-                folder_of=contents_of(settings),
+                folders=contents_of(settings),
                 storage=LocalStorage,
                 clock=SystemClock(),
                 watcher=watcher,

@@ -17,6 +17,7 @@ from perdure.cli.output import note, print_json, short_duration, size
 from perdure.cli.transfer import open_transfer
 from perdure.store.copying import places
 from perdure.store.copying.copier import copy_store
+from perdure.store.copying.folders import Folders
 from perdure.store.copying.interface import ContentFolder, Copy
 from perdure.store.copying.places import Place, opened_source, opened_target, parse_place, place_text
 
@@ -63,9 +64,10 @@ async def _copied(
     def folder_of(database: Path) -> ContentFolder:
         return LocalStorage(artifacts or database.parent / ARTIFACTS)
 
+    folders = Folders(folder_of)
     async with (
-        opened_source(from_place, folder_of) as source,
-        opened_target(to_place, folder_of, chunk_bytes=CHUNK_BYTES) as target,
+        opened_source(from_place, folders) as source,
+        opened_target(to_place, folders, chunk_bytes=CHUNK_BYTES) as target,
     ):
         with open_transfer(sys.stderr) as watcher:
             done = await copy_store(

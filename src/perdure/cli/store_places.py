@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from perdure.artifacts.local import LocalStorage
 from perdure.settings import ServerSettings
-from perdure.store.copying.places import FolderOf, Place, parse_place
+from perdure.store.copying.folders import Folders
+from perdure.store.copying.places import Place, parse_place
 
 
 def store_place(settings: ServerSettings) -> Place:
@@ -15,11 +14,7 @@ def store_place(settings: ServerSettings) -> Place:
     return settings.store_path() if url is None else parse_place(url)
 
 
-def contents_of(settings: ServerSettings) -> FolderOf:
-    """The folder in which a server with these settings keeps contents of a SQLite store, whatever file it is."""
-    folder = settings.artifacts or settings.home / "artifacts"
-
-    def folder_of(database: Path) -> LocalStorage:
-        return LocalStorage(folder)
-
-    return folder_of
+def contents_of(settings: ServerSettings) -> Folders:
+    """Where a server with these settings keeps the contents of its store, whatever file or database that is."""
+    own = LocalStorage(settings.artifacts or settings.home / "artifacts")
+    return Folders(lambda _file: own, None if settings.artifacts is None else own)

@@ -39,7 +39,7 @@ def restore(folder: Path, output: str, flags: Mapping[str, Any]) -> None:
             restore_backup(
                 folder,
                 store_place(settings),
-                folder_of=contents_of(settings),
+                folders=contents_of(settings),
                 storage=LocalStorage,
                 chunk_bytes=CHUNK_BYTES,
                 clock=SystemClock(),

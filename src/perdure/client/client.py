@@ -8,9 +8,11 @@ from typing import Self
 
 from perdure.client import blocking
 from perdure.client.artifacts import AsyncArtifacts
+from perdure.client.blocking_operations import Operations
 from perdure.client.executions import AsyncExecutions
 from perdure.client.flows import AsyncFlows
 from perdure.client.local import running_server_url
+from perdure.client.operations import AsyncOperations
 from perdure.client.portal import Portal
 from perdure.client.profiles import resolve_target
 from perdure.client.retries import RetryPolicy
@@ -23,7 +25,8 @@ DEFAULT_TIMEOUT_S = 30.0
 
 
 class AsyncClient:
-    """A perdure server, by resource: `executions`, `waits`, `flows`, `artifacts`, `tokens`, `system`.
+    """A perdure server, by resource: `executions`, `operations`, `waits`, `flows`, `artifacts`, `tokens`,
+    `system`.
 
     Use it as an async context manager, or `close` it.
 
@@ -64,6 +67,7 @@ class AsyncClient:
         self.artifacts = AsyncArtifacts(self._transport)
         self.tokens = AsyncTokens(self._transport)
         self.waits = AsyncWaits(self._transport)
+        self.operations = AsyncOperations(self._transport)
         self.system = AsyncSystem(self._transport)
 
     @property
@@ -106,6 +110,7 @@ class Client:
         self.artifacts = blocking.Artifacts(self._portal, self._source.artifacts)
         self.tokens = blocking.Tokens(self._portal, self._source.tokens)
         self.waits = blocking.Waits(self._portal, self._source.waits)
+        self.operations = Operations(self._portal, self._source.operations)
         self.system = blocking.System(self._portal, self._source.system)
 
     @property

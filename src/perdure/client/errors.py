@@ -36,10 +36,11 @@ class UnexpectedResponse(ClientError):
 
 
 class WaitTimedOut(ClientError):
-    """The execution had not ended within the timeout of a wait; it goes on. `status` is the last one seen."""
+    """The execution (or operation, by `kind`) had not ended within the timeout of a wait; it goes on. `status` is the last one
+    seen."""
 
-    def __init__(self, execution_id: str, *, status: str, timeout_s: float) -> None:
-        super().__init__(f"execution {execution_id} is still {status} after {timeout_s:g} s; it goes on")
+    def __init__(self, execution_id: str, *, status: str, timeout_s: float, kind: str = "execution") -> None:
+        super().__init__(f"{kind} {execution_id} is still {status} after {timeout_s:g} s; it goes on")
         self.execution_id = execution_id
         self.status = status
 
@@ -116,6 +117,10 @@ class ExecutionNotFound(NotFound):
     codes = ("execution_not_found",)
 
 
+class OperationNotFound(NotFound):
+    codes = ("operation_not_found",)
+
+
 class FlowNotFound(NotFound):
     codes = ("flow_not_found", "flow_version_not_found")
 
@@ -144,6 +149,10 @@ class WaitAnswered(Conflict):
 
 class ExecutionNotEnded(Conflict):
     codes = ("execution_not_ended",)
+
+
+class OperationEnded(Conflict):
+    codes = ("operation_ended",)
 
 
 class NothingToRetry(Conflict):

@@ -127,7 +127,7 @@ class AsyncExecutions:
         """All executions that fit, with their values, as one stream of bytes; its pieces are whole lines or not.
 
         Args:
-            format: ndjson, csv or json.
+            format: ndjson, csv, json, or parquet where the server has the extra for it.
             fields: of an execution; all of them where none is named.
 
         Raises ServerUnreachable when the stream is cut off: what came so far is not all.

@@ -14,6 +14,7 @@ from perdure.engine.values import Values
 from perdure.errors import (
     ExecutionEnded,
     ExecutionNotFound,
+    ExecutionStopping,
     InvalidAnswer,
     InvalidRequest,
     LimitExceeded,
@@ -25,7 +26,7 @@ from perdure.errors import (
 )
 from perdure.flows.form import check_answer
 from perdure.model.answer import APPROVAL, ASK, SIGNAL, Responder, Terms, terms_of
-from perdure.model.states import TERMINAL, NodeStatus
+from perdure.model.states import TERMINAL, ExecutionStatus, NodeStatus
 from perdure.store.commands import PauseExecution, Respond, ResumeExecution, SendSignal
 from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
@@ -175,6 +176,8 @@ class Answers:
         if record.status in TERMINAL:
             message = f"execution {id_text(id_)} has ended: it is {record.status}"
             return ExecutionEnded(message, id=id_text(id_), status=str(record.status))
+        if record.status is ExecutionStatus.CANCELLING:
+            return ExecutionStopping.of(id_text(id_))
         which = "nobody's answer" if node is None else f"no answer to node {node}"
         return error or WaitNotOpen(f"execution {id_text(id_)} waits for {which}; it is {record.status}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
+
+import structlog
 
 from perdure.base.clock import Alarm
 from perdure.base.codec import INLINE_LIMIT, Json, decode, encode
@@ -21,6 +23,7 @@ from perdure.engine.units import new_unit, unit_work
 from perdure.engine.values import ValueRefused, inline, to_json
 from perdure.engine.views import Views
 from perdure.engine.waiting import is_outside, terms_data
+from perdure.errors import StoreUnavailable
 from perdure.flows.program import ExpressionFailed, Rendered, Runnable
 from perdure.flows.sealing import Seal
 from perdure.model.decide import attempt, wait
@@ -33,6 +36,8 @@ from perdure.model.unit import leaves
 from perdure.nodes.interface import Call, NodeCrashed, NodeFailed, NodeOrphaned, NodeType, Sink
 from perdure.nodes.sleep import sleep_until
 from perdure.store.records import ExecutionRecord, Value
+
+log = structlog.get_logger(__name__)
 
 _MASKED = (
     "the output holds the value of {}: it is masked in what is recorded and in what later nodes get; "
@@ -52,6 +57,7 @@ class Driver(Protocol):
     views: Views
     outbox: Outbox
     draining: bool
+    retried: Collection[str]
 
     @property
     def closed(self) -> bool: ...
@@ -154,6 +160,11 @@ class Attempts:
 
     def _other_ended(self, task: asyncio.Task[None]) -> None:
         self._others.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # What it was for would never come: the next owner tries it again, and so often at most.
+            log.error("an execution is handed back", execution=self._owner.record.id.hex(), exc_info=error)
+            self._owner.hand_back(crashed=unexpected(error))
         self._owner.attempt_ended()
 
     def stop(self, run: NodeRun, *, force: bool, ending: NodeStatus = NodeStatus.CANCELLED) -> None:
@@ -413,8 +424,8 @@ class Attempts:
         return decode(data)
 
     async def _store(self, data: bytes) -> Value:
-        """At rest, however long that takes: what was worked for is not lost to a store that is away or full."""
-        return await insist(lambda: self._owner.shop.values.store(data))
+        """At rest, however long a store is away; where there is no room for it, the node fails and says so."""
+        return await insist(lambda: self._owner.shop.values.store(data), passing=(StoreUnavailable,))
 
     def _send_away(self, run: NodeRun, spec: Node) -> Sequence[Effect]:
         """Have a unit make the run's attempts. Raises ExpressionFailed."""
@@ -445,8 +456,9 @@ class Attempts:
 
     async def _start_child(self, run: NodeRun, rendered: Rendered) -> None:
         owner = self._owner
+        goes_on = run.node in owner.retried
         try:
-            child = await insist(lambda: build_child(owner.shop, owner.record, run, rendered))
+            child = await insist(lambda: build_child(owner.shop, owner.record, run, rendered, goes_on=goes_on))
         except Exception as error:
             failure = error.failure if isinstance(error, NodeFailed) else unexpected(error)
             if run.key in owner.state.running and not owner.closed:

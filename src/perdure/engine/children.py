@@ -17,8 +17,13 @@ from perdure.nodes.interface import NodeFailed
 from perdure.store.records import ExecutionRecord, NewExecution
 
 
-async def build_child(shop: Shop, record: ExecutionRecord, run: NodeRun, rendered: Rendered) -> NewExecution:
-    """The child, not yet stored. Raises `NodeFailed`."""
+async def build_child(
+    shop: Shop, record: ExecutionRecord, run: NodeRun, rendered: Rendered, *, goes_on: bool = False
+) -> NewExecution:
+    """The child, not yet stored. Raises `NodeFailed`.
+
+    `goes_on`: the parent is a replay, and the child takes over what stands of the one that the original had there.
+    """
     try:
         target = parse_flow_config(rendered.config, rendered.with_)
         names = shop.masker.names_in(encode(target.input))
@@ -32,12 +37,24 @@ async def build_child(shop: Shop, record: ExecutionRecord, run: NodeRun, rendere
             trigger_kind="flow",
             trigger_id=id_text(record.id),
         )
-        return await shop.starts.child(request, parent=(record, run))
+        earlier = await _earlier_child(shop, record, run) if goes_on else None
+        child = None
+        if earlier is not None:
+            child = await shop.replays.child(request, parent=(record, run), earlier=earlier)
+        return child or await shop.starts.child(request, parent=(record, run))
     except CallerError as error:
         details = {"problems": [encode(problem).decode() for problem in error.problems]}
         raise NodeFailed(Failure(code=error.code, message=str(error), retryable=False, details=details)) from None
     except ValueError as error:
         raise NodeFailed(Failure(code="invalid_config", message=str(error), retryable=False)) from None
+
+
+async def _earlier_child(shop: Shop, record: ExecutionRecord, run: NodeRun) -> bytes | None:
+    """The child of the same node run in the original; none for a further attempt, which is one from the start."""
+    if record.replay_of is None or run.attempt > 1:
+        return None
+    original = await shop.store.node_runs.get(record.workspace, record.replay_of, run.node, run.ordinal, run.label)
+    return None if original is None else original.child
 
 
 def _secret_in_input(names: Sequence[str]) -> Failure:

@@ -12,28 +12,32 @@ import structlog
 
 from perdure.artifacts.interface import ArtifactStorage
 from perdure.base.clock import SECOND, Clock
-from perdure.base.ids import id_text
+from perdure.base.codec import Json
+from perdure.base.ids import id_text, new_id
 from perdure.engine.answers import Answers
 from perdure.engine.catalog import Catalog
 from perdure.engine.diffs import Diffs
 from perdure.engine.ends import Ends
+from perdure.engine.eraser import Eraser
 from perdure.engine.folders import Folders
 from perdure.engine.hub import Hub
 from perdure.engine.later import Later
 from perdure.engine.loops.claimer import Claimer
 from perdure.engine.loops.expirer import Expirer
-from perdure.engine.loops.housekeeper import CounterFolder, Partitioner, Trimmer
+from perdure.engine.loops.housekeeper import CounterFolder, Partitioner, Prober, Trimmer
 from perdure.engine.loops.indexer import Indexer
 from perdure.engine.loops.loop import Loop
+from perdure.engine.loops.operator import Operator
 from perdure.engine.loops.sweeper import Sweeper
 from perdure.engine.loops.synchronizer import Synchronizer
 from perdure.engine.loops.timekeeper import Timekeeper
 from perdure.engine.membership import Membership
 from perdure.engine.neighbours import Neighbours
+from perdure.engine.operations import Operations
 from perdure.engine.orphans import Orphans
-from perdure.engine.owner import Owner
 from perdure.engine.owners import Owners
 from perdure.engine.pace import Pace
+from perdure.engine.precedence import Precedence
 from perdure.engine.replays import Replays
 from perdure.engine.requests import ReplayRequest, StartRequest
 from perdure.engine.searching import Searcher
@@ -105,6 +109,7 @@ class Engine:
         )  # fmt: skip
         heads = TextHeads(store.heads, self.artifacts)
         self.searcher = Searcher(store=store, heads=heads, clock=clock)
+        self.eraser = Eraser(store=store, recorder=recorder, clock=clock)
         self.diffs = Diffs(store=store, catalog=self.catalog, values=self.values)
         self.draining = False
         self._stopping: asyncio.Task[None] | None = None
@@ -117,7 +122,7 @@ class Engine:
         self._shop = Shop(
             clock=clock, loop=asyncio.get_running_loop(), recorder=recorder, later=Later(asyncio.get_running_loop()), store=store,
             node_types=node_types, settings=settings, values=self.values, secrets=secrets or {},
-            masker=Masker(secrets or {}), random=draws, starts=self.starts, orphans=self.orphans,
+            masker=Masker(secrets or {}), random=draws, starts=self.starts, replays=self.replays, orphans=self.orphans,
             worker=self.worker.id, has_room=lambda: self._free_slots() > 0, may_begin=self._membership.allows, artifacts=self.artifacts,
             stand_in=stand_in,
         )  # fmt: skip
@@ -129,14 +134,11 @@ class Engine:
         self._timekeeper = Timekeeper(
             recorder=recorder, clock=clock, pause_s=self._timer_pause_s, heeds_all=lambda: self._pace.is_one_of_few
         )
-        self._claimer = Claimer(
-            recorder=recorder, clock=clock, settings=settings, worker=self._claims_as, free=self._free_slots,
-            batch=_CLAIMED_AT_ONCE if self._neighbours is None else _CLAIMED_AT_ONCE_SHARED, take=self.owners.take,
-            pause_s=self._claim_pause_s, pass_on=self._pass_on,
-        )  # fmt: skip
+        self._claimer = self._make_claimer()
         self._indexer = Indexer(
             store=store, batches=lambda: recorder.stats.batches, clock=clock, heads=heads, pace=self._pace
         )  # fmt: skip
+        self.operations = self._make_operations()
         self._claiming = Loop("claimer", self._claimer.work)
         self._timing = Loop("timekeeper", self._timekeeper.work)
         self._timekeeper.due = self._timing.wake
@@ -151,25 +153,52 @@ class Engine:
             lease=self.settings.lease, hub=self.hub, ends=self.ends, owners=self.owners, worker=self, pace=self._pace,
         )  # fmt: skip
 
+    def _make_claimer(self) -> Claimer:
+        return Claimer(
+            recorder=self.recorder, clock=self.clock, settings=self.settings, worker=self._claims_as, free=self._free_slots,
+            batch=_CLAIMED_AT_ONCE if self._neighbours is None else _CLAIMED_AT_ONCE_SHARED, take=self.owners.take,
+            pause_s=self._claim_pause_s, pass_on=self._pass_on,
+        )  # fmt: skip
+
+    def _make_operations(self) -> Operations:
+        """What is asked of many executions at once, and the loop that carries it out."""
+        self._operator = Operator(
+            store=self.store, recorder=self.recorder, clock=self.clock, replays=self.replays, searcher=self.searcher,
+            eraser=self.eraser, holder=id_text(new_id()), lease=self.settings.lease, pace=self._pace,
+        )  # fmt: skip
+        self._operating = Loop("operator", self._operator.work)
+        return Operations(
+            store=self.store,
+            recorder=self.recorder,
+            searcher=self.searcher,
+            clock=self.clock,
+            wake=self._operating.wake,
+        )
+
     def _chores(self) -> list[Loop]:
         """What any process does besides, for all or for itself."""
         store, clock, settings, pace = self.store, self.clock, self.settings, self._pace
+        precedence = Precedence(store=store, clock=clock, lease=settings.lease, worker=lambda: self.worker_id)
         chores = [
             Loop("folders", self.folders.work),
+            Loop("prober", Prober(recorder=self.recorder, clock=clock).work),
             Loop("counters", CounterFolder(recorder=self.recorder, clock=clock, pace=pace).work),
             Loop("trimmer", Trimmer(recorder=self.recorder, clock=clock, settings=settings, pace=pace).work),
         ]
         if settings.claim:
-            chores.append(Loop("indexer", self._indexer.work))
+            chores += [Loop("indexer", self._indexer.work), self._operating]
             expirer = Expirer(
-                store=store, recorder=self.recorder, clock=clock, retention=settings.retention, lease=settings.lease,
-                worker=self.worker.id, pace=pace,
+                store=store, eraser=self.eraser, clock=clock, retention=settings.retention, precedence=precedence, pace=pace
             )  # fmt: skip
             chores.append(Loop("expirer", expirer.work))
         if settings.works:
-            chores.append(Loop("sweeper", Sweeper(artifacts=self.artifacts, pace=pace).work))
+            sweeper = Sweeper(store=store, artifacts=self.artifacts, clock=clock, precedence=precedence, pace=pace)
+            chores.append(Loop("sweeper", sweeper.work))
         if store.sharing is not None:
-            chores.append(Loop("partitioner", Partitioner(sharing=store.sharing).work))
+            partitioner = Partitioner(
+                sharing=store.sharing, clock=clock, retention=settings.retention, precedence=precedence
+            )  # fmt: skip
+            chores.append(Loop("partitioner", partitioner.work))
             chores.append(Loop("synchronizer", Synchronizer(sharing=store.sharing, pace=pace).work))
         return chores
 
@@ -211,6 +240,8 @@ class Engine:
         if self._neighbours is not None:
             await self._neighbours.stop()
         with suppress(StoreError):
+            await self._operator.stop()
+        with suppress(StoreError):
             await self._indexer.stop()
         try:
             await self._membership.leave()
@@ -243,15 +274,12 @@ class Engine:
         claimable = self._reserve(len(served))
         for execution in served[:claimable]:
             execution.claim_by = self.worker.id
-        try:
-            started = await self._insert([execution for execution, _ in built], atomic=atomic)
-            outcomes = iter(zip(built, started, strict=True))
-            return [
-                self._started(*next(outcomes), request) if answer is None else answer
-                for answer, request in zip(answers, requests, strict=True)
-            ]
-        finally:
-            self.owners.unreserve(claimable)
+        inserting = self._insert([execution for execution, _ in built], atomic=atomic)
+        inputs = [request.input for answer, request in zip(answers, requests, strict=True) if answer is None]
+        # First of its listeners, and whether or not whoever asked still waits: what is claimed in our name is ours to run.
+        inserting.add_done_callback(lambda inserted: self._own(built, inputs, inserted, reserved=claimable))
+        started = iter(await asyncio.shield(inserting))
+        return [next(started) if answer is None else answer for answer in answers]
 
     async def replay_executions(self, requests: Sequence[ReplayRequest]) -> list[Started | PerdureError]:
         """Replay ended executions, each by itself; durable when it returns. Raises `Draining`, `StoreError`.
@@ -271,20 +299,35 @@ class Engine:
         started = iter(await self._insert(built, atomic=False))
         return [next(started) if answer is None else answer for answer in answers]
 
-    async def _insert(self, executions: list[NewExecution], *, atomic: bool) -> list[Started | PerdureError]:
-        if not executions:
-            return []
-        command = StartExecutions(at=self.clock.now(), executions=executions, atomic=atomic)
-        started: list[Started | PerdureError] = await self.recorder.execute(command)
-        return started
+    def _insert(self, executions: list[NewExecution], *, atomic: bool) -> asyncio.Future[list[Started | PerdureError]]:
+        if executions:
+            return self.recorder.submit(StartExecutions(at=self.clock.now(), executions=executions, atomic=atomic))
+        nothing: asyncio.Future[list[Started | PerdureError]] = asyncio.get_running_loop().create_future()
+        nothing.set_result([])
+        return nothing
 
-    def _started(
-        self, built: tuple[NewExecution, Program], started: Started | PerdureError, request: StartRequest
-    ) -> Started | PerdureError:
-        execution, program = built
-        if isinstance(started, Started) and started.id == execution.id and started.status is ExecutionStatus.RUNNING:
-            self.owners.begin(execution, program, started, request.input)
-        return started
+    def _own(
+        self,
+        built: Sequence[tuple[NewExecution, Program]],
+        inputs: Sequence[Json],
+        inserted: asyncio.Future[list[Started | PerdureError]],
+        *,
+        reserved: int,
+    ) -> None:
+        """Begin with what was inserted already claimed."""
+        try:
+            if inserted.cancelled() or inserted.exception() is not None:
+                return
+            for (execution, program), input_, started in zip(built, inputs, inserted.result(), strict=True):
+                is_ours = isinstance(started, Started) and started.id == execution.id
+                if is_ours and started.status is ExecutionStatus.RUNNING:
+                    self.owners.begin(execution, program, started, input_)
+        finally:
+            was_full = self._free_slots() <= 0
+            self.owners.unreserve(reserved)
+            if was_full and self._free_slots() > 0:
+                # Not all that a slot was kept for began: what was passed over meanwhile may have it.
+                self._claiming.wake()
 
     async def cancel_executions(
         self, workspace: str, ids: Sequence[bytes], *, reason: str | None = None, force: bool = False
@@ -310,7 +353,11 @@ class Engine:
         await self.recorder.execute(command)
 
     async def delete_executions(self, workspace: str, ids: Sequence[bytes]) -> list[CallerError | None]:
-        """Remove each that has ended, with all that it started; None where it is gone, for good. Raises StoreError."""
+        """Remove each that has ended, with all that it started; None where it is gone, for good. Raises StoreError.
+
+        Of a large family, the lowest go before in portions.
+        """
+        await self.eraser.thin(workspace, ids)
         command = DeleteExecutions(at=self.clock.now(), workspace=workspace, ids=list(ids))
         answers: list[CallerError | None] = await self.recorder.execute(command)
         return answers
@@ -374,6 +421,7 @@ class Engine:
         """The recorder committed a batch: tell whoever waits for something in it."""
         self.hub.publish(outcome.chunks)
         self.ends.publish(outcome.chunks)
+        self._operator.heard(outcome.chunks)
         if outcome.deliveries:
             self.owners.deliver_soon([id_ for worker, id_ in outcome.deliveries if worker == self.worker.id])
         left = self._claim_soon(outcome.claimable) if outcome.claimable else outcome.claimable
@@ -466,7 +514,7 @@ class Engine:
         self.owners.reserved += got
         return got
 
-    def _slot_freed(self, owner: Owner) -> None:
+    def _slot_freed(self) -> None:
         if not self.draining and self._free_slots() == 1:
             self._claiming.wake()
 

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from perdure.engine.catalog import Catalog
+from perdure.engine.insist import PASSING
 from perdure.errors import FlowInUse, FlowNotFound, PerdureError, Problem
 from perdure.flows.folder import FlowFile, FlowFolder
 from perdure.nodes.runtime import NodeRuntime
@@ -43,7 +44,9 @@ class Folders:
         self._store = store
         self._catalog = catalog
         self._leaving: dict[tuple[str, str], Source] = {}
-        """Flows whose file is gone while they have unfinished executions, by source and id."""
+        """Flows whose file is gone and that are still to go, by source and id."""
+        self._untaken: dict[str, tuple[Source, FlowFile]] = {}
+        """Files that the store could not take when they changed, by path."""
         self._runtime = runtime
         resolved = [path.resolve() for path in paths]
         names = [path.name for path in resolved]
@@ -75,7 +78,10 @@ class Folders:
                 await self._drop_strays(source)
 
     async def work(self) -> float:
-        """Delete what has left its folder and was still in use; seconds until the next look."""
+        """Delete what has left its folder and was still in use, put what could not be; seconds until the next look."""
+        untaken, self._untaken = self._untaken, {}
+        for source, file in untaken.values():
+            await self._put(source, file)
         for (_, flow), source in [*self._leaving.items()]:
             await self._delete(source, flow)
         return _LOOK_S
@@ -101,6 +107,14 @@ class Folders:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _watch(self, folder: FlowFolder, source: Source) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._heed(folder, source)
+            except Exception:
+                log.exception("flow folder could not be watched; it is looked through again", path=source.path)
+                await asyncio.sleep(_LOOK_S)
+
+    async def _heed(self, folder: FlowFolder, source: Source) -> None:
         async for changes in folder.watch(self._stop):
             self._runtime.recycle()
             if not self._puts:
@@ -111,6 +125,7 @@ class Folders:
                 await self._put(source, file)
 
     async def _put(self, source: Source, file: FlowFile) -> None:
+        self._untaken.pop(file.path, None)
         if file.program is None:
             source.broken[file.path] = file.problems
             for line in file.report():
@@ -122,6 +137,8 @@ class Folders:
             )
         except PerdureError as error:
             source.broken[file.path] = error.problems or (Problem(error.code, error.message),)
+            if isinstance(error, PASSING):
+                self._untaken[file.path] = source, file
             log.warning("flow file was not taken", path=file.path, why=error.message)
             return
         source.broken.pop(file.path, None)
@@ -136,6 +153,7 @@ class Folders:
 
     async def _remove(self, source: Source, path: str) -> None:
         source.broken.pop(path, None)
+        self._untaken.pop(path, None)
         flow = source.flows.pop(path, None)
         if flow is not None:
             await self._delete(source, flow)
@@ -154,3 +172,6 @@ class Folders:
                 log.warning("flow goes when its executions have ended: its file is gone", flow=flow, why=error.message)
         except FlowNotFound:
             return
+        except PASSING as error:
+            self._leaving[key] = source
+            log.warning("flow goes when the store answers: its file is gone", flow=flow, why=error.message)

@@ -134,6 +134,8 @@ class Follower:
         """From the feed's end on; whoever began to listen before has to read the store once more."""
         self._position = await self._store.events.feed_end()
         self._hub.lag()
+        # Of what was committed up to there nobody will be told again.
+        self._hub.stir()
         await self._ends.look()
 
     async def _bring(self, ends: dict[int, int]) -> bool:

@@ -90,7 +90,10 @@ async def _answered(owner: Receiver, message: Message) -> None:
         if masker.names_in(text):
             verdict = structs.replace(verdict, output=masker.value(verdict.output))
             text = encode(verdict.output)
-        value = await owner.shop.values.store(text)
+        try:
+            value = await insist(lambda: owner.shop.values.store(text), needed=lambda: not owner.closed)
+        except NotNeeded:
+            return
     if owner.closed:
         return
     owner.outbox.consumed.append(message.n)

@@ -1,4 +1,4 @@
-"""Asking a store that is away until it answers: no execution fails because its database was restarted."""
+"""Asking a store that is away or full until it answers: no execution fails because its database was restarted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import structlog
 
-from perdure.errors import StoreUnavailable
+from perdure.errors import StoreError, StoreFull, StoreUnavailable
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
+PASSING = (StoreUnavailable, StoreFull)
+"""Troubles of a store that pass without anybody doing the work anew: it is back, or somebody made room."""
 _FIRST_S = 0.1
 _MOST_S = 2.0
 
@@ -27,16 +29,21 @@ def _always() -> bool:
     return True
 
 
-async def insist(ask: Callable[[], Awaitable[T]], *, needed: Callable[[], bool] = _always) -> T:
+async def insist(
+    ask: Callable[[], Awaitable[T]],
+    *,
+    needed: Callable[[], bool] = _always,
+    passing: tuple[type[StoreError], ...] = PASSING,
+) -> T:
     """What `ask` answers, however often it has to be asked; each time it begins anew.
 
-    Raises `NotNeeded` once the store failed and `needed` says no, and every error but `StoreUnavailable`.
+    Raises `NotNeeded` once the store failed and `needed` says no, and every error but those of `passing`.
     """
     delay_s = _FIRST_S
     while True:
         try:
             return await ask()
-        except StoreUnavailable as error:
+        except passing as error:
             if not needed():
                 raise NotNeeded from error
             if delay_s == _FIRST_S:

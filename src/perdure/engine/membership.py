@@ -123,7 +123,7 @@ class Membership:
         settings, now = self._settings, self._clock.now()
         return WorkerRecord(
             id=id_text(new_id(now)), number=0, name=settings.worker_name, host=platform.node(), pid=os.getpid(),
-            started_at=now, heartbeat_at=now, queues=settings.queues, slots=settings.slots,
+            started_at=now, heartbeat_at=now, queues=settings.queues if settings.claim else (), slots=settings.slots,
             tags=tuple(sorted(settings.tags)), version=version("perdure"),
         )  # fmt: skip
 

@@ -59,6 +59,8 @@ class Owner:
         self.last_message = 0
         """The newest inbox message taken into account."""
         self.draining = False
+        self.retried: Collection[str] = ()
+        """Nodes of a replay whose children go on from what failed in the original's."""
         self.reading = False
         """Messages are being read: what they bring comes before any rest."""
         self._on_gone = on_gone

@@ -12,13 +12,12 @@ import structlog
 from perdure.base.codec import decode
 from perdure.engine.catalog import Catalog
 from perdure.engine.inbox import receive
-from perdure.engine.insist import NotNeeded, insist
+from perdure.engine.insist import PASSING, NotNeeded, insist
 from perdure.engine.owner import Owner
 from perdure.engine.refusal import Refusal
 from perdure.engine.restore import restore_runs
 from perdure.engine.shop import Shop
 from perdure.engine.units import runnable
-from perdure.errors import StoreUnavailable
 from perdure.flows.program import Program, Runnable
 from perdure.model.answer import PAUSE
 from perdure.store.records import Claimed, ExecutionRecord, Message, NewExecution, Started
@@ -33,7 +32,7 @@ _HANDED_BACK_S = 10.0
 class Owners:
     """By execution id; used on the loop only."""
 
-    def __init__(self, shop: Shop, catalog: Catalog, *, on_free: Callable[[Owner], None]) -> None:
+    def __init__(self, shop: Shop, catalog: Catalog, *, on_free: Callable[[], None]) -> None:
         self._shop = shop
         self._catalog = catalog
         self._on_free = on_free
@@ -80,7 +79,7 @@ class Owners:
         for item in claimed:
             try:
                 await self._resume(item)
-            except StoreUnavailable:
+            except PASSING:
                 # The others need not wait for what this one lacks.
                 self._go_on(self._resume_later(item))
             except Exception as error:
@@ -117,15 +116,26 @@ class Owners:
         if record.worker != self._shop.worker:
             return
         owner = self._add(record, runnable(record, program, input_), input_)
-        owner.reading = True
+        if claimed.messages:
+            owner.reading = True
+            # Its first step comes before that of any attempt; what it has to wait for holds up no other execution.
+            self._go_on(self._read(owner, claimed))
         owner.state.paused = any(wait.kind == PAUSE for wait in claimed.waits)
         replay = claimed.payload.replay
+        owner.retried = () if replay is None else replay.children
         owner.resume(runs, whole=() if replay is None else replay.whole)
-        await self._receive(owner, claimed.messages)
-        owner.reading = False
-        owner.settle()
         if self._winding_up:
             owner.wind_up()
+
+    async def _read(self, owner: Owner, claimed: Claimed) -> None:
+        """The messages that came with the claim."""
+        try:
+            await self._receive(owner, claimed.messages)
+            owner.reading = False
+            if not owner.closed:
+                owner.settle()
+        except Exception as error:
+            self._refuse(claimed, error)
 
     def _add(self, record: ExecutionRecord, program: Runnable, input_: Any) -> Owner:
         owner = Owner(self._shop, record, program, input_=input_, on_gone=self._gone)
@@ -138,7 +148,7 @@ class Owners:
             del self._owners[owner.record.id]
         if not self._owners:
             self._empty.set()
-        self._on_free(owner)
+        self._on_free()
 
     # Messages
 

@@ -27,11 +27,13 @@ from perdure.errors import (
 )
 from perdure.flows.positions import escape_pointer
 from perdure.flows.program import Program
-from perdure.model.definition import Flow
+from perdure.model.definition import Flow, qualified
+from perdure.model.execution import NodeRun
 from perdure.model.queue_line import queue_of
 from perdure.model.recorded import Recorded
 from perdure.model.replay import (
     FAILED,
+    UNFINISHED,
     Edits,
     PlannedNode,
     Reason,
@@ -123,7 +125,6 @@ class Replays:
         """The replay, not yet stored. Raises as `draft` does, and as a start."""
         draft = await self.draft(request)
         original = draft.original
-        flow = draft.program.flow
         start = StartRequest(
             workspace=request.workspace,
             flow=original.flow,
@@ -142,12 +143,43 @@ class Replays:
             timeout=_asked_timeout(original, draft.before),
         )
         execution, _ = await self._starts.build(start)
-        execution.replay_of = original.id
+        return await self._reusing(draft, execution)
+
+    async def child(
+        self, start: StartRequest, *, parent: tuple[ExecutionRecord, NodeRun], earlier: bytes
+    ) -> NewExecution | None:
+        """A child as a `flow` node starts it, that takes over what stands of an earlier one.
+
+        Returns:
+            None where there is nothing to go on from: the earlier one is gone, has not ended, or is of another flow.
+        Raises as a start.
+        """
+        record = await self._store.executions.get(start.workspace, earlier)
+        if record is None or record.flow != qualified(start.flow) or record.status not in TERMINAL:
+            return None
+        request = ReplayRequest(
+            workspace=start.workspace,
+            id=earlier,
+            # One that completed unknown to its parent completes again with the same, and runs nothing.
+            begin=[] if record.status is ExecutionStatus.COMPLETED else FAILED,
+            input=start.input,
+            version=start.version or "latest",
+        )
+        try:
+            draft = await self.draft(request)
+        except ExecutionNotFound:
+            return None
+        start.version = draft.version
+        return await self._reusing(draft, await self._starts.child(start, parent=parent))
+
+    async def _reusing(self, draft: Draft, execution: NewExecution) -> NewExecution:
+        """The start with what it takes over."""
+        execution.replay_of = draft.original.id
         execution.reuse = Reuse(
-            source=original.id,
+            source=draft.original.id,
             facts=_facts(draft),
             runs=_reused_runs(draft),
-            edited=[await self._edited(draft, name, flow) for name in request.outputs],
+            edited=[await self._edited(draft, name, draft.program.flow) for name in draft.request.outputs],
             artifacts=await self._artifacts(draft, execution),
         )
         return execution
@@ -290,6 +322,7 @@ def _facts(draft: Draft) -> ReplayFacts:
         input_edited=request.input is not msgspec.UNSET,
         edited=sorted(request.outputs),
         whole=[name for name, one in draft.planned.items() if one.whole and _is_told_by_items(one, draft.program.flow)],
+        children=[name for name, one in draft.planned.items() if one.type == "flow" and one.reason in UNFINISHED],
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from perdure.base.clock import SECOND, Clock
-from perdure.engine.loops.indexer import unfollowed
 from perdure.engine.text_heads import TextHeads, Texts
+from perdure.engine.unfollowed import unfollowed
 from perdure.model.states import ExecutionKind
 from perdure.store.interface import ExecutionFilter, Page, Store
 from perdure.store.matching import matches
@@ -26,6 +26,8 @@ FEW = 2_000
 """So many executions are rather looked into one by one than looked for in the index."""
 FRESH_COMMITS = 2_000
 """So many commits that the index has not followed are looked through."""
+FRESH_BYTES = 4 * 1024 * 1024
+"""Of the entries of these commits, as stored."""
 LOOKED_AT_ONCE = 128
 SEGMENTS_AT_ONCE = 64
 
@@ -113,10 +115,10 @@ class Searcher:
         if snapshot.state is None:
             return set(), now
         fresh = set(snapshot.tail)
-        commits = await unfollowed(self._store, snapshot.state, FRESH_COMMITS)
-        for _, _, entries in commits or ():
+        found = await unfollowed(self._store, snapshot.state, FRESH_COMMITS, max_bytes=FRESH_BYTES)
+        for _, _, entries in () if found is None else found.commits:
             fresh |= {entry.execution_id for entry in entries if entry.workspace == workspace}
-        is_whole = commits is not None and len(commits) < FRESH_COMMITS
+        is_whole = found is not None and not found.has_more
         return fresh, now if is_whole else snapshot.state.followed_at
 
     async def _fitting(self, ids: Sequence[bytes], texts: TextFilter) -> list[bytes]:
@@ -145,7 +147,7 @@ class Searcher:
         built = _FIRST if snapshot.state is not None and not snapshot.state.built else _LAST
         if snapshot.state is not None and snapshot.state.built:
             built = bytes.fromhex(snapshot.state.built)
-        indexed = self._indexed(workspace, filter, texts, page, segments=snapshot.segments, fresh=fresh, least=built)
+        indexed = self._indexed(workspace, filter, texts, page, snapshot=snapshot, fresh=fresh, least=built)
         if page.newest_first:
             async for part in indexed:
                 yield part
@@ -162,13 +164,14 @@ class Searcher:
             yield part
 
     async def _indexed(
-        self, workspace: str, filter: ExecutionFilter, texts: TextFilter, page: Page, *, segments: Sequence[Segment],
+        self, workspace: str, filter: ExecutionFilter, texts: TextFilter, page: Page, *, snapshot: IndexSnapshot,
         fresh: set[bytes], least: bytes,
     ) -> AsyncIterator[tuple[bytes | None, list[ExecutionRecord]]]:  # fmt: skip
         """Candidates from `least` on. Segments overlap: an id is settled when no segment to come can hold one before it."""
         newest = page.newest_first
         first, last = await self._store.heads.bounds(filter)
         first = max(first, least)
+        generation = "" if snapshot.state is None else snapshot.state.generation
 
         def wanted(id: bytes) -> bool:
             return first <= id <= last and (page.after is None or (id < page.after if newest else id > page.after))
@@ -179,7 +182,7 @@ class Searcher:
             return page.after is None or (one.first_id < page.after if newest else one.last_id > page.after)
 
         ordered = sorted(
-            (one for one in segments if overlaps(one)),
+            (one for one in snapshot.segments if overlaps(one)),
             key=lambda one: one.last_id if newest else one.first_id,
             reverse=newest,
         )
@@ -188,7 +191,9 @@ class Searcher:
         while at < len(ordered) or waiting:
             part, at, count = ordered[at : at + count], at + count, min(2 * count, SEGMENTS_AT_ONCE)
             waiting |= (
-                {id for id in await self._store.texts.candidates(texts.needles, part) if wanted(id)} if part else set()
+                {id for id in await self._store.texts.candidates(texts.needles, part, generation) if wanted(id)}
+                if part
+                else set()
             )
             horizon = None if at >= len(ordered) else (ordered[at].last_id if newest else ordered[at].first_id)
             settled = sorted(
@@ -198,11 +203,8 @@ class Searcher:
             for begin in range(0, len(settled), LOOKED_AT_ONCE):
                 ids = settled[begin : begin + LOOKED_AT_ONCE]
                 hits = await self._fitting(ids, texts)
-                records = await self._store.heads.records(workspace, hits) if hits else []
-                records = sorted(
-                    (one for one in records if matches(one, filter)), key=lambda one: one.id, reverse=newest
-                )
-                yield ids[-1], records
+                records = await self._store.executions.several(workspace, hits)
+                yield ids[-1], [one for one in records if matches(one, filter)]
             if horizon is not None:
                 yield _beside(horizon, 1 if newest else -1), []
 

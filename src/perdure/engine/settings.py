@@ -60,6 +60,8 @@ class EngineSettings(msgspec.Struct, kw_only=True):
     keys_kept: int = DAY
     workers_kept: int = 7 * DAY
     """For how long one that stopped is still told of."""
+    operations_kept: int = 7 * DAY
+    """For how long one that is over is still told of."""
     retention: Retention = msgspec.field(default_factory=Retention)
     """For how long executions are kept that have ended."""
 

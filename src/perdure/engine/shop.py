@@ -27,6 +27,10 @@ class ChildBuilder(Protocol):
     async def child(self, request: StartRequest, *, parent: Any) -> NewExecution: ...
 
 
+class ChildReplayer(Protocol):
+    async def child(self, start: StartRequest, *, parent: Any, earlier: bytes) -> NewExecution | None: ...
+
+
 class Shop(msgspec.Struct, kw_only=True):
     clock: Clock
     loop: asyncio.AbstractEventLoop
@@ -40,6 +44,7 @@ class Shop(msgspec.Struct, kw_only=True):
     masker: Masker
     random: Random
     starts: ChildBuilder
+    replays: ChildReplayer
     orphans: Orphans
     artifacts: ArtifactStorage
     has_room: Callable[[], bool]

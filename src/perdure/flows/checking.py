@@ -27,7 +27,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 def check_document(
     text: str | bytes, *, media_type: str, node_types: Mapping[str, NodeType], expected_id: str | None = None
 ) -> Checked:
-    """Everything that is wrong with a document; of a good one, what its node types warn of.
+    """Everything that is wrong with a document; of a good one, what its node types and its expressions warn of.
 
     The arguments are those of `compile_flow`.
     """
@@ -36,11 +36,13 @@ def check_document(
     except CallerError as error:
         return Checked(problems=error.problems or (Problem(error.code, error.message),))
     found = [*_warnings(msgspec.json.decode(program.document), node_types)]
-    if not found:
+    if not found and not program.doubts:
         return Checked(program=program)
     report = Report(parse_document(text, media_type=media_type))
     for problem in found:
         report.add(problem.code, problem.detail, problem.pointer or "")
+    for doubt in program.doubts:
+        report.fault(doubt.pointer, doubt.text, doubt.fault)
     return Checked(program=program, warnings=report.problems)
 
 

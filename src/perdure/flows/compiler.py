@@ -6,6 +6,7 @@ can be read is read, so that one round tells everything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +20,10 @@ from perdure.errors import InvalidAnswer
 from perdure.flows.expressions import Fault, Language, Names
 from perdure.flows.form import check_answer, check_form, expand_form
 from perdure.flows.graph import ancestors, find_cycles, in_order
-from perdure.flows.input_schema import check_schema, expand_shorthand
+from perdure.flows.input_schema import check_schema, expand_shorthand, undeclared
 from perdure.flows.report import Report
 from perdure.flows.schema import COMMON_NODE_FIELDS
-from perdure.flows.templates import Builder, Template
+from perdure.flows.templates import Builder, InputRead, Template
 from perdure.flows.triggers import check_triggers
 from perdure.model.answer import ANSWERED, ASK
 from perdure.model.definition import (
@@ -72,6 +73,16 @@ class Compiled(msgspec.Struct):
     output: Template | None
     limit_key: Template | None
     rate_key: Template | None
+    doubts: list[Doubt] = []
+    """Expressions that will have no value, whatever the input: they refuse nothing, as they may never be evaluated."""
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A fault of the expression within the template `text` at the pointer."""
+
+    pointer: str
+    text: str
+    fault: Fault
 
 
 class FlowCompiler:
@@ -109,6 +120,7 @@ class FlowCompiler:
             output=self._builder.template(value["output"], everywhere, "/output") if "output" in value else None,
             limit_key=self._limit_key(flow.concurrency, only_input, "/concurrency/key"),
             rate_key=self._limit_key(flow.rate, only_input, "/rate/key"),
+            doubts=[doubt for read in self._builder.input_reads if (doubt := _doubt(flow.input_schema, read))],
         )
 
     def _limit_key(self, limit: Concurrency | Rate | None, language: Language, pointer: str) -> Template | None:
@@ -392,6 +404,16 @@ class FlowCompiler:
                         f"compensate of {name} may refer to {name} and the nodes before it; {other} is none of them"
                     )
                     self._report.add("unknown_node", detail, f"{_at('/nodes', name)}/compensate")
+
+
+def _doubt(schema: dict[str, Any], read: InputRead) -> Doubt | None:
+    detail = undeclared(schema, read.path)
+    if detail is None:
+        return None
+    written = "".join(rf"\W+{re.escape(part)}" for part in read.path)
+    found = re.search(rf"\binput{written}(?!\w)", read.text[read.offset :])
+    offset = read.offset + (found.start() if found else 0)
+    return Doubt(read.pointer, read.text, Fault("unknown_name", detail, offset))
 
 
 def _references(templates: NodeTemplates) -> frozenset[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from perdure.flows import operators
-from perdure.flows.library import MAX_OPERANDS, LibraryPart
+from perdure.flows.functions import MAX_OPERANDS, LibraryPart
 from perdure.flows.operators import EvaluationError, Meter, type_name
 from perdure.flows.syntax_tree import (
     Call,

@@ -20,9 +20,9 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_option
 from perdure.base.codec import VALUE_LIMIT, Json
 from perdure.base.nearest import nearest
 from perdure.flows.evaluation import Compiler, Evaluate, Frame, UnsupportedExpression
-from perdure.flows.library import DECLARED
+from perdure.flows.functions import DECLARED
 from perdure.flows.operators import BudgetExceeded, EvaluationError, type_name
-from perdure.flows.syntax_tree import Expr, Ident, Select, decode_tree, idents
+from perdure.flows.syntax_tree import Expr, Ident, Select, decode_tree, idents, member_paths
 
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
@@ -42,6 +42,8 @@ FUNCTIONS = (
 """What may be meant by a misspelt function."""
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_WORD_AS_NAME = re.compile(r"\.\??\s*(in|true|false|null)\b")
+"""A name that is a word of the language; any other may stand behind a dot as it is."""
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 
 
@@ -110,7 +112,8 @@ class Language:
         read = {name for name in idents(tree.root) if name in self._variables}
         nodes = frozenset(name.split(".")[1] for name in read if name.startswith("nodes."))
         secrets = _secrets(tree.root) if "secrets" in read else frozenset()
-        return Expression(text, nodes, root, compiler.slots, compiler.builds, secrets=secrets)
+        inputs = frozenset(member_paths(tree.root, "input")) if "input" in read else frozenset()
+        return Expression(text, nodes, root, compiler.slots, compiler.builds, secrets=secrets, inputs=inputs)
 
     def _faults(self, text: str, message: str) -> list[Fault]:
         faults: list[Fault] = []
@@ -122,6 +125,9 @@ class Language:
                 # `a.b.c` is told at its last dot, its namesakes again and again.
                 if fault is not None and fault.detail not in {known.detail for known in faults}:
                     faults.append(fault)
+            elif word := next((found[1] for found in _WORD_AS_NAME.finditer(text) if found.start(1) == offset), None):
+                detail = f"{word} is a word of the expression language; as a name write it in backticks: `{word}`"
+                faults.append(Fault("invalid_expression", detail, offset))
             elif "recursion" in what:
                 faults.append(Fault("expression_budget", "the expression is nested too deeply (32 levels)"))
             else:
@@ -178,7 +184,7 @@ class Language:
 class Expression:
     """A compiled expression; safe to evaluate from any thread."""
 
-    __slots__ = ("_builds", "_root", "_slots", "nodes", "secrets", "text")
+    __slots__ = ("_builds", "_root", "_slots", "inputs", "nodes", "secrets", "text")
 
     def __init__(
         self,
@@ -189,12 +195,15 @@ class Expression:
         builds: bool,
         *,
         secrets: frozenset[str] | None = frozenset(),
+        inputs: frozenset[tuple[str, ...]] = frozenset(),
     ) -> None:
         self.text = text
         self.nodes = nodes
         """Ids of the nodes that it reads."""
         self.secrets = secrets
         """The secret whose value it is, if it is one's; None when it makes something of secrets."""
+        self.inputs = inputs
+        """Members of the input that it reads, each as the path to it."""
         self._root = root
         self._slots = slots
         self._builds = builds

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import jsonschema_rs
 
 from perdure.base.codec import Json
+from perdure.base.nearest import nearest_or_all
 from perdure.errors import InvalidInput, Problem, first_of
 from perdure.flows.positions import pointer_of
 from perdure.flows.schema_errors import Finding, findings, make_validator
@@ -47,6 +49,25 @@ def expand_shorthand(value: dict[str, Any] | bool) -> dict[str, Any]:
         return value
     required = [name for name, schema in value.items() if not (isinstance(schema, dict) and "default" in schema)]
     return {"type": "object", "properties": value, "required": required, "additionalProperties": False}
+
+
+def undeclared(schema: dict[str, Any], path: Sequence[str]) -> str | None:
+    """What to say of a member that no input of this schema has; None where one may have it.
+
+    Only an object that is closed (`additionalProperties: false`) tells all of its members.
+    """
+    part: Any = schema
+    for depth, name in enumerate(path):
+        if not isinstance(part, dict):
+            return None
+        properties = part.get("properties", {})
+        if name not in properties:
+            if part.get("additionalProperties") is not False or "patternProperties" in part:
+                return None
+            where = ".".join(["input", *path[:depth]])
+            return f"{where} has no property {name[:80]!r}{nearest_or_all(name, properties)}"
+        part = properties[name]
+    return None
 
 
 def check_schema(schema: dict[str, Any]) -> list[Finding]:

@@ -99,6 +99,7 @@ class Program:
         document: the normalised definition as JSON text, its keys in the order in which they were written.
         content_hash: sha-256 of `document` with sorted keys, in hexadecimal.
         origin: None; a unit's program has one.
+        doubts: expressions that will have no value, whatever the input.
     """
 
     def __init__(self, document: str, compiled: Compiled) -> None:
@@ -106,6 +107,7 @@ class Program:
         self.content_hash = hashlib.sha256(_ordered.encode(msgspec.json.decode(document))).hexdigest()
         self.flow: Flow = compiled.flow
         self.origin: Origin | None = None
+        self.doubts = compiled.doubts
         self._nodes = compiled.nodes
         self._output = compiled.output
         self._limit_key = compiled.limit_key

@@ -264,6 +264,31 @@ def idents(expr: Expr) -> set[str]:
     return names
 
 
+def member_paths(expr: Expr, name: str) -> Iterator[tuple[str, ...]]:
+    """What is selected of the variable: `name.a.b` and `name["a"].b` are (a, b). What `has` asks for is left out."""
+    path = _member_path(expr, name)
+    if path:
+        yield path
+        return
+    is_bound = isinstance(expr, Comprehension) and name in (expr.iter_var, expr.accu_var)
+    for child in [expr.iter_range] if isinstance(expr, Comprehension) and is_bound else children(expr):
+        yield from member_paths(child, name)
+
+
+def _member_path(expr: Expr, name: str) -> tuple[str, ...]:
+    path: list[str] = []
+    while True:
+        match expr:
+            case Select(is_test=False):
+                path.append(expr.field)
+                expr = expr.operand
+            case Call(function="_[_]", args=[operand, Const(value=str(key))]):
+                path.append(key)
+                expr = operand
+            case _:
+                return tuple(reversed(path)) if isinstance(expr, Ident) and expr.name == name else ()
+
+
 def _raw_idents(data: bytes) -> set[str]:
     """Names in an expression that was left as it is; reads every message in it that could be one."""
     names = set()

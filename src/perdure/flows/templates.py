@@ -164,11 +164,25 @@ class Template:
         return self._render(scope)
 
 
+class InputRead(msgspec.Struct, frozen=True):
+    """A member of the input that an expression reads, and where the expression stands."""
+
+    path: tuple[str, ...]
+    pointer: str
+    text: str
+    """Of the template that it stands in, from whose character `offset` on."""
+    offset: int
+
+
 class Builder:
-    """Compiles the templates of one flow; every fault is handed to `report(pointer, text, fault)`."""
+    """Compiles the templates of one flow; every fault is handed to `report(pointer, text, fault)`.
+
+    `input_reads` are those of all that was compiled.
+    """
 
     def __init__(self, report: Callable[[str, str, Fault], None]) -> None:
         self._report = report
+        self.input_reads: list[InputRead] = []
         self._room = MAX_EXPRESSIONS_LENGTH
 
     def template(self, value: Json, language: Language, pointer: str) -> Template:
@@ -185,7 +199,9 @@ class Builder:
             self._report(pointer, whole or text, Fault("limit_exceeded", detail))
             return None
         try:
-            return language.compile(text)
+            expression = language.compile(text)
+            self.input_reads += [InputRead(path, pointer, whole or text, offset) for path in sorted(expression.inputs)]
+            return expression
         except ExpressionInvalid as error:
             for fault in error.faults:
                 self._report(pointer, whole or text, Fault(fault.code, fault.detail, fault.offset + offset))

@@ -50,6 +50,8 @@ _SAME_DEFINITION = ("type", "config", "with_", "env", "when", "run_if", "foreach
 """Fields of a node from which its result follows; how it is tried, bounded or undone changes nothing of a result."""
 _ITEMS_STAY = frozenset({Reason.FAILED, Reason.NOT_FINISHED, Reason.UNDONE})
 """Reasons that concern some items of a foreach; the others keep their results."""
+UNFINISHED = frozenset({Reason.FAILED, Reason.NOT_FINISHED})
+"""Reasons that concern a child as a whole no more than its parent: it too goes on from what failed."""
 
 
 class Taken(NamedTuple):

@@ -16,7 +16,7 @@ SHOWN = 3
 """Of the places where something is wrong, so many are told."""
 _OWNED = (
     "payloads", "node_runs", "events", "waits", "wait_approvers", "signals", "inbox", "queue", "timers", "slots", "tags",
-    "artifacts",
+    "artifacts", "blobs",
 )  # fmt: skip
 """Tables whose rows belong to an execution."""
 
@@ -107,10 +107,9 @@ RULES = (
     *(
         Rule(
             "value_without_blob",
-            f"SELECT o.execution_id FROM {table} AS o CROSS JOIN executions AS e "  # noqa: S608
-            f"WHERE e.id = o.execution_id AND o.{value}_blob IS NOT NULL AND NOT EXISTS "
-            f"(SELECT 1 FROM blobs AS b WHERE b.workspace = e.workspace AND b.sha256 = o.{value}_blob)",
-            f"{{count}} large {value}s in {table} are registered nowhere, so that copies leave them out: {{place}}",
+            f"SELECT o.execution_id FROM {table} AS o WHERE o.{value}_blob IS NOT NULL AND NOT EXISTS "  # noqa: S608
+            f"(SELECT 1 FROM blobs AS b WHERE b.execution_id = o.execution_id AND b.sha256 = o.{value}_blob)",
+            f"{{count}} large {value}s in {table} are registered nowhere, so that copies and sweeps do not know of them: {{place}}",
             _REPORT,
         )
         for table in ("payloads", "node_runs")

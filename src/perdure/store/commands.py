@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from perdure.model.answer import Responder
+from perdure.store.operation_records import OperationRecord, Refusal, Step
 from perdure.store.records import ArtifactRecord, NewExecution, WorkerRecord
 
 
@@ -258,16 +259,96 @@ class ForgetRates(Command, frozen=True, kw_only=True):
     limit: int = 1_000
 
 
-class ExpireExecutions(Command, frozen=True, kw_only=True):
-    """→ Expired. Roots that have ended, with all below them that have ended too, are deleted with whatever is theirs; a
-    root below which something has not ended stays. At most `limit` executions; of a larger family a part."""
+class EraseExecutions(Command, frozen=True, kw_only=True):
+    """→ int: how many of these were deleted with every row that is theirs. What has not ended stays, and so does what
+    started an execution that is not deleted with it: of a large family, the lowest are named first.
 
-    roots: list[bytes]
+    → None, and nothing is deleted, where it is done for an operation that does not go on at that holder.
+    """
+
+    ids: list[bytes]
+    operation: tuple[bytes, str] | None = None
+    """Its id, and its holder."""
+
+
+class EraseHistory(Command, frozen=True, kw_only=True):
+    """→ bool: whether more is left. Of an execution that has ended and is to be deleted, the last `limit` rows of its
+    events, or once there are none, of its node runs: what has many goes in portions. → None as `EraseExecutions`."""
+
+    execution_id: bytes
     limit: int
+    operation: tuple[bytes, str] | None = None
+
+
+class ProbeSpace(Command, frozen=True, kw_only=True):
+    """→ None. Writes a row, for which the disk must have space."""
 
 
 class TrimFeed(Command, frozen=True, kw_only=True):
     """→ int: rows of the feed older than `before` that were dropped, at most `limit`."""
+
+    before: int
+    limit: int = 1_000
+
+
+class CreateOperation(Command, frozen=True, kw_only=True):
+    """→ Created. `ids` are its executions where they are known already, each once. `IdempotencyConflict`."""
+
+    operation: OperationRecord
+    ids: list[bytes] = []
+
+
+class ClaimOperation(Command, frozen=True, kw_only=True):
+    """→ OperationRecord | None: of those that nobody works on, the one that was left alone the longest. It belongs to
+    `holder` until `free_at`; each of the commands below says anew until when."""
+
+    holder: str
+    free_at: int
+
+
+class CollectOperation(Command, frozen=True, kw_only=True):
+    """→ OperationRecord | None: with `ids` among its executions; without `collected_to` these are the last ones, and it runs.
+    None where it is not the holder's any more, or not collecting."""
+
+    id: bytes
+    holder: str
+    free_at: int
+    ids: list[bytes]
+    collected_to: bytes | None
+
+
+class StepOperation(Command, frozen=True, kw_only=True):
+    """→ OperationRecord | None: these of its executions are done, and noted, unless they were before. None where it is not
+    the holder's any more, or not running."""
+
+    id: bytes
+    holder: str
+    free_at: int
+    steps: list[Step]
+
+    @property
+    def executions(self) -> list[NewExecution]:
+        """Those that it starts."""
+        return [step.start for step in self.steps if step.start is not None]
+
+
+class ReleaseOperation(Command, frozen=True, kw_only=True):
+    """→ None. It is anybody's again; with `error` it has failed."""
+
+    id: bytes
+    holder: str
+    error: Refusal | None = None
+
+
+class CancelOperation(Command, frozen=True, kw_only=True):
+    """→ OperationRecord. Nothing more is done. `OperationNotFound`, `OperationEnded`."""
+
+    workspace: str
+    id: bytes
+
+
+class ForgetOperations(Command, frozen=True, kw_only=True):
+    """→ int: at most `limit` rows of operations that ended before `before` were dropped; 0 where there were none."""
 
     before: int
     limit: int = 1_000

@@ -14,9 +14,11 @@ import msgspec
 
 from perdure.base.clock import Clock
 from perdure.model.event import EventChunk
+from perdure.model.operation import ItemOutcome
 from perdure.model.recorded import RecordedRun
 from perdure.model.states import ExecutionKind, ExecutionStatus
 from perdure.store.commands import Command
+from perdure.store.operation_records import OperationItem, OperationRecord
 from perdure.store.records import (
     Advance,
     ArtifactRecord,
@@ -31,6 +33,7 @@ from perdure.store.records import (
     Passed,
     Payload,
     QueuePlace,
+    Relative,
     TextHead,
     TokenRecord,
     WaitFilter,
@@ -200,6 +203,11 @@ class Executions(Protocol):
         """Executions of all workspaces between two ids, both exclusive, in order."""
         ...
 
+    async def families(self, ids: Sequence[bytes]) -> dict[bytes, list[Relative]]:
+        """Of all workspaces: each that is there, with all below it behind it; what is above comes before what is below.
+        What is named itself, and all below that, stands in its own family alone."""
+        ...
+
     async def page(self, workspace: str, filter: ExecutionFilter, page: Page) -> Listing:
         """What was found within a bounded time.
 
@@ -223,10 +231,6 @@ class Heads(Protocol):
         """Those of them that have ended."""
         ...
 
-    async def records(self, workspace: str, ids: Sequence[bytes]) -> list[ExecutionRecord]:
-        """Those of them that are the workspace's, in any order."""
-        ...
-
     async def older(self, before: bytes, limit: int) -> list[tuple[str, bytes]]:
         """(workspace, id) of the executions of flows behind an id, the newest first."""
         ...
@@ -238,15 +242,19 @@ class Heads(Protocol):
 
 
 class TextIndex(Protocol):
-    """See `perdure.store.search`. What changes it answers with false where another process holds the index."""
+    """See `perdure.store.search`. What changes it answers with false where another process holds the index, `follow` also
+    where the state is one of another generation."""
 
     async def state(self) -> IndexState | None:
         """None when there is no index yet."""
         ...
 
     async def snapshot(self, workspace: str) -> IndexSnapshot: ...
-    async def candidates(self, needles: Sequence[str], segments: Sequence[Segment]) -> list[bytes]:
-        """Executions of these segments that may hold all the needles, in no order."""
+    async def candidates(self, needles: Sequence[str], segments: Sequence[Segment], generation: str) -> list[bytes]:
+        """Executions of these segments that may hold all the needles, in no order.
+
+        Raises StoreUnavailable where the index has begun anew since the snapshot that told of them.
+        """
         ...
 
     async def tails(self) -> dict[str, int]:
@@ -334,9 +342,12 @@ class Events(Protocol):
         """The newest `n` of each writer."""
         ...
 
-    async def commits(self, after: Mapping[int, int], limit: int) -> list[tuple[int, int, list[FeedEntry]]]:
+    async def commits(
+        self, after: Mapping[int, int], limit: int, *, max_bytes: int | None = None
+    ) -> list[tuple[int, int, list[FeedEntry]]]:
         """(writer, n, entries) of all workspaces without their events: of the writers named in `after` alone, at
-        most `limit` commits of each."""
+        most `limit` commits of each. With `max_bytes` no more than so many bytes of entries as stored, in equal shares
+        of the writers, and the next commit of each however long it is."""
         ...
 
     async def chunks(self, entries: Sequence[FeedEntry]) -> list[EventChunk]:
@@ -364,6 +375,35 @@ class Artifacts(Protocol):
     async def list(
         self, workspace: str, *, execution_id: bytes | None = None, after: bytes | None = None, limit: int = 100
     ) -> list[ArtifactRecord]: ...
+
+
+class Operations(Protocol):
+    async def is_any_free(self, at: int) -> bool:
+        """Whether there is something left to do in one that is nobody's at that time."""
+        ...
+
+    async def get(self, workspace: str, id: bytes) -> OperationRecord | None: ...
+    async def items(
+        self, id: bytes, *, outcome: ItemOutcome | None = None, after: int = 0, limit: int = 100
+    ) -> list[OperationItem]:
+        """Behind number `after`, in order; of the id's workspace the caller has made sure."""
+        ...
+
+    async def list(self, workspace: str, *, before: bytes | None = None, limit: int = 100) -> list[OperationRecord]:
+        """The newest first."""
+        ...
+
+
+class Contents(Protocol):
+    """Which contents of artifacts and large values are in use; they themselves are kept elsewhere."""
+
+    async def used(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Those that an execution of any workspace refers to."""
+        ...
+
+    async def store_id(self) -> int:
+        """What this store is told from others by, wherever it is copied to; 0 for one that has lost it."""
+        ...
 
 
 class Tokens(Protocol):
@@ -435,6 +475,14 @@ class Sharing(Protocol):
         """Prepare the tables for the weeks to come; about daily. Returns how many weeks are new. Raises `StoreError`."""
         ...
 
+    async def drop_partitions(self, before: int) -> int:
+        """Drop what is empty of weeks that ended before that time; returns how many weeks those were.
+
+        What comes for such a week later finds its place all the same. Raises `StoreBusy` where others use the tables:
+        nobody waits for it for longer than a moment, so it is to be tried again; `StoreError`.
+        """
+        ...
+
 
 class Store(Protocol):
     @property
@@ -458,6 +506,10 @@ class Store(Protocol):
     def flows(self) -> Flows: ...
     @property
     def artifacts(self) -> Artifacts: ...
+    @property
+    def operations(self) -> Operations: ...
+    @property
+    def contents(self) -> Contents: ...
     @property
     def tokens(self) -> Tokens: ...
     @property

@@ -22,8 +22,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from perdure.errors import CommitUnknown, RowRefused, StoreDamaged, StoreError, StoreIncompatible, StoreUnavailable
-from perdure.store.commands import Command, OutsideCommand
+from perdure.errors import (
+    CommitUnknown,
+    RowRefused,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreIncompatible,
+    StoreUnavailable,
+)
+from perdure.store.commands import Command, OutsideCommand, ProbeSpace, StartExecutions
 from perdure.store.faults import reach
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost, Store
 from perdure.store.records import Advance
@@ -105,14 +113,15 @@ class Recorder:
         self._closing = False
         self._give_up = False
         self._trouble: StoreError | None = None
+        self._full: StoreFull | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._writing: asyncio.Task[None] | None = None
 
     @property
     def trouble(self) -> StoreError | None:
-        """Why nothing can be written at present; None when all is well."""
-        return self._trouble
+        """Why nothing can be written at present; None when all is well. A full disk counts until a start or a probe was written."""
+        return self._trouble or self._full
 
     def advance(self, source: Source) -> None:
         """Have the source drained into the next batch."""
@@ -125,14 +134,19 @@ class Recorder:
         Raises `StoreError` when it cannot be written now (then nothing of it was), `CallerError` as the
         command says.
         """
-        if self._closing:
-            raise StoreUnavailable("the store is being closed")
-        if isinstance(self._trouble, CommitUnknown):
-            raise StoreUnavailable(self._trouble.message, **self._trouble.details)
+        return await self.submit(command)
+
+    def submit(self, command: Command) -> asyncio.Future[Any]:
+        """As `execute`, for who has to hear of the answer even when nobody waits for it any more."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._commands.append((command, future))
-        self._schedule()
-        return await future
+        if self._closing:
+            future.set_exception(StoreUnavailable("the store is being closed"))
+        elif isinstance(self._trouble, CommitUnknown):
+            future.set_exception(StoreUnavailable(self._trouble.message, **self._trouble.details))
+        else:
+            self._commands.append((command, future))
+            self._schedule()
+        return future
 
     async def close(self) -> None:
         """Write what is left, for a bounded time."""
@@ -213,6 +227,9 @@ class Recorder:
         reach("before_reply")
         if isinstance(outcome, BatchOutcome):
             self._trouble = None
+            # Others may have needed no space.
+            if any(isinstance(command, ProbeSpace | StartExecutions) for command in pending.batch.commands):
+                self._full = None
             self._retry_s = RETRY_FIRST_S
             self._count(outcome, seconds)
             self._answer(pending, outcome)
@@ -243,6 +260,7 @@ class Recorder:
     def _fail(self, pending: _Pending, error: Exception) -> None:
         """Commands are answered; advances are kept, unless the store is beyond hope."""
         self._trouble = error if isinstance(error, StoreError) else None
+        self._full = error if isinstance(error, StoreFull) else self._full
         if isinstance(error, CommitUnknown) and not self._give_up:
             # Whoever waits goes on waiting, for what he asked for may be done.
             self._refuse_commands(StoreUnavailable(error.message, **error.details))

@@ -88,6 +88,8 @@ class ReplayFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Nodes whose outputs were edited."""
     whole: list[str] = []
     """Each foreach of which all runs were taken over."""
+    children: list[str] = []
+    """Nodes of type `flow` that failed or had not finished: their children go on from what failed in the original's."""
 
 
 class NodeRunRecord(msgspec.Struct, kw_only=True):
@@ -381,6 +383,14 @@ class WorkerRecord(msgspec.Struct, kw_only=True):
     """Executions that it owns, counted when it is read."""
 
 
+class Relative(NamedTuple):
+    """One of a family: whether it has ended, and about how much it has left."""
+
+    id: bytes
+    status: str
+    last_seq: int
+
+
 class Passed(NamedTuple):
     """What decides whether an execution was kept long enough."""
 
@@ -389,13 +399,6 @@ class Passed(NamedTuple):
     status: str
     finished_at: int | None
     depth: int
-
-
-class Expired(NamedTuple):
-    """How many executions were deleted, and the roots that are left because these were enough."""
-
-    deleted: int
-    left: list[bytes]
 
 
 class TokenRecord(msgspec.Struct, kw_only=True):

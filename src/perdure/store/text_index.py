@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from perdure.base.codec import decode, encode_text
+from perdure.errors import StoreUnavailable
 from perdure.store.reads.reader import Reader
 from perdure.store.search.grams import spellings, trigrams_of
 from perdure.store.search.records import IndexSnapshot, IndexState, Segment
@@ -43,9 +44,11 @@ class TextIndex:
     async def snapshot(self, workspace: str) -> IndexSnapshot:
         return await self._read(_snapshot(workspace), consistent=True)
 
-    async def candidates(self, needles: Sequence[str], segments: Sequence[Segment]) -> list[bytes]:
-        """Executions of these segments that may hold all the needles, in no order."""
-        return await self._read(_candidates(needles, [one.number for one in segments]), consistent=True)
+    async def candidates(self, needles: Sequence[str], segments: Sequence[Segment], generation: str) -> list[bytes]:
+        found = await self._read(_candidates(needles, [one.number for one in segments], generation), consistent=True)
+        if found is None:
+            raise StoreUnavailable("the index of texts has just begun anew; search again")
+        return found
 
     async def hold(self, lease: int) -> bool:
         """Whether this process may write, for `lease` microseconds from now."""
@@ -86,13 +89,17 @@ def _state() -> Procedure[IndexState | None]:
     if found.get("format") != FORMAT:
         return None
     position = {int(writer): n for writer, n in decode(found["position"]).items()}
-    return IndexState(position=position, built=found["built"], followed_at=int(found["followed_at"]))
+    return IndexState(
+        position=position, built=found["built"], followed_at=int(found["followed_at"]),
+        generation=found.get("generation", ""),
+    )  # fmt: skip
 
 
 def _rows_of(state: IndexState) -> list[tuple[str, str]]:
     position = encode_text({str(writer): n for writer, n in state.position.items()})
     return [
         ("format", FORMAT), ("position", position), ("built", state.built), ("followed_at", str(state.followed_at)),
+        ("generation", state.generation),
     ]  # fmt: skip
 
 
@@ -129,7 +136,7 @@ def _begin(holder: str, lease: int, state: IndexState) -> Procedure[bool]:
 
 
 def _follow(holder: str, lease: int, state: IndexState, tail: Tail) -> Procedure[bool]:
-    if not (yield from _held(holder, lease)):
+    if not (yield from _held(holder, lease)) or not (yield from _is_still(state.generation)):
         return False
     if tail:
         yield Many("search_tail_put", tail)
@@ -159,7 +166,17 @@ def _forget(holder: str, lease: int, oldest: bytes, limit: int) -> Procedure[int
     return len(rows)
 
 
-def _candidates(needles: Sequence[str], segments: Sequence[int]) -> Procedure[list[bytes]]:
+def _is_still(generation: str) -> Procedure[bool]:
+    state = yield from _state()
+    return state is not None and state.generation == generation
+
+
+def _candidates(
+    needles: Sequence[str], segments: Sequence[int], generation: str
+) -> Procedure[list[bytes] | None]:  # fmt: skip
+    """None where these are segments of another generation."""
+    if not (yield from _is_still(generation)):
+        return None
     alive = dict.fromkeys(segments, EVERY_GROUP)
     for needle in needles:
         found: dict[int, int] = {}

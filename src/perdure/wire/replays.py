@@ -58,7 +58,8 @@ class PlannedNode(Struct, kw_only=True):
 
     `reason` of a reuse is recorded or edited; of a run from_start, asked, failed, not_finished, undone, new_node,
     definition_changed, input_edited, not_an_ancestor, or depends: on the nodes of `because`, which run or were edited.
-    `reused_runs` counts the runs that are taken over: of a foreach that runs, these items keep their results.
+    `reused_runs` counts the runs that are taken over: of a foreach that runs, these items keep their results. A `flow` node
+    that failed or had not finished goes on in its child: that one is a replay, too, of the child that it had.
     """
 
     node: str

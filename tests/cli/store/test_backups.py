@@ -105,6 +105,59 @@ def test_contents_that_are_gone_are_told_before_a_backup_counts(offline: Command
     assert said(offline("store", "restore", str(nowhere / "b"), "--home", str(nowhere / "new"), "-o", "json"))
 
 
+def test_contents_that_a_backup_lost_since_are_not_forgiven(offline: Command, home: Path, nowhere: Path) -> None:
+    """Whether or not the store had all of them when it was made."""
+    whole, backup = nowhere / "whole", nowhere / "backup"
+    assert offline("store", "backup", str(whole), "--home", str(home)).code == 0
+    next((home / "artifacts").glob("??/*")).unlink()
+    assert offline("store", "backup", str(backup), "--home", str(home), "--without-missing").code == 0
+    assert offline("store", "restore", str(backup), "--home", str(nowhere / "fine")).code == 0
+    for number, folder in enumerate((whole, backup)):
+        lost = next((folder / "artifacts").glob("??/*"))
+        lost.unlink()
+        target = nowhere / str(number)
+        printed = offline("store", "restore", str(folder), "--home", str(target))
+        assert (printed.code, "has lost 1 contents" in printed.err, lost.name in printed.err) == (1, True, True)
+        assert not (target / "perdure.db").exists()
+
+
+def test_a_log_that_a_crash_left_does_not_get_into_a_restored_store(
+    offline: Command, home: Path, nowhere: Path
+) -> None:
+    backup, new = nowhere / "backup", nowhere / "new"
+    assert offline("store", "backup", str(backup), "--home", str(home)).code == 0
+    crashed = open_writer(home / "perdure.db")
+    crashed.execute("UPDATE executions SET status = 'failed'")
+    new.mkdir()
+    shutil.copyfile(home / "perdure.db-wal", new / "perdure.db-wal")
+    crashed.close()
+    printed = offline("store", "restore", str(backup), "--home", str(new))
+    assert (printed.code, "perdure.db-wal is there" in printed.err) == (1, True)
+    (new / "perdure.db-wal").unlink()
+    assert offline("store", "restore", str(backup), "--home", str(new)).code == 0
+    assert codes(offline, "--home", str(new)) == set()
+
+
+def test_contents_in_a_folder_beside_postgresql_are_checked_and_backed_up(
+    offline: Command, database: str, nowhere: Path
+) -> None:
+    shared = nowhere / "shared"
+    where = ("--store", database, "--artifacts", str(shared))
+    with serving(nowhere, "--flows", str(FLOWS), *where) as served, Client(served.url) as client:
+        assert client.executions.start("done", input={"text": TEXT}, wait_s=30).status == "completed"
+        assert served.stop() == 0
+    assert codes(offline, *where) == set()
+    taken = said(offline("store", "backup", str(nowhere / "backup"), *where, "-o", "json"))
+    assert (taken["contents"] >= 2, taken["contents_missing"]) == (True, 0)
+    ask(database, "DROP SCHEMA perdure CASCADE")
+    back = (*where[:2], "--artifacts", str(nowhere / "another"))
+    assert said(offline("store", "restore", str(nowhere / "backup"), *back, "-o", "json"))["contents"] >= 2
+    assert ask(database, "SELECT count(*) FROM blob_contents") == 0
+    assert codes(offline, *back) == set()
+    next((nowhere / "another").glob("??/*")).unlink()
+    assert codes(offline, *back) == {"content_missing"}
+
+
 SPOILT = {
     "DELETE FROM payloads": {"execution_without_payload"},
     "DELETE FROM events WHERE seq = 1": {"events_with_gap"},

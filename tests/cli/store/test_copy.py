@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,23 @@ from perdure.store.faults import EXIT_CODE
 from perdure.wire.events import Event
 from tests.cli.conftest import Command, Printed
 from tests.cli.store.conftest import ask, store
+from tests.faults.harness.store import PLAIN_VFS
+from tests.faults.harness.waiting import until
 from tests.served import clean_environ, perdure, serving
 
 FLOWS = Path(__file__).parent / "flows"
 TEXT = "x" * 100_000
 BEGINNING = cursor_of(Place({}), "default")
-EMPTY = {"inbox", "queue", "counter_deltas", "counters", "hours", "days", "totals", "durations", "measures"}
+EMPTY = {"inbox", "queue", "counter_deltas"}
 """Tables that may be empty in the store that was left: what is in them comes and goes."""
+FOLDED = "SELECT count(*) FROM durations"
 
 
 class Left(msgspec.Struct):
-    """A folder with a home that a server left when it was killed; `ids` by what they are for."""
+    """A folder with a home that a server left when it was killed; `ids` by what they are for. `operation` has tagged one."""
 
     folder: Path
+    operation: str
     ids: dict[str, str]
     seen: dict[str, list[int]]
     cursor: str
@@ -60,6 +65,8 @@ def left_once(tmp_path_factory: pytest.TempPathFactory) -> Left:
         ids["holder"], ids["waiter"] = start("single").id, start("single").id
         ids["first"], ids["rated"] = start("rated", wait_s=30).id, start("rated").id
         ids["later"] = start("done", input={"text": "a"}, start_at=datetime.fromtimestamp(time.time() + 8, UTC)).id
+        operation = client.operations.start("tag", ids=[ids["done"]], arguments={"set": {"seen": "yes"}}).id
+        client.operations.wait(operation, 30)
         gate = start("gate")
         gate.signal("paid", 7)
         ids["gate"] = gate.id
@@ -74,9 +81,11 @@ def left_once(tmp_path_factory: pytest.TempPathFactory) -> Left:
             if not wanted:
                 break
         unfinished = [one.id for one in client.executions.list() if one.finished_at is None]
+        with closing(apsw.Connection(str(folder / ".perdure" / "perdure.db"), vfs=PLAIN_VFS)) as database:
+            until(lambda: database.execute(FOLDED).get, within_s=30, what="the counters are folded")
         served.kill()
     (child,) = set(unfinished) - set(ids.values())
-    return Left(folder, {**ids, "child": child}, seen, cursor, len(unfinished))
+    return Left(folder, operation, {**ids, "child": child}, seen, cursor, len(unfinished))
 
 
 @pytest.fixture
@@ -116,6 +125,8 @@ def go_on(left: Left, url: str, *, on_reset: Callable[[Any], None], token: str |
         assert newest.number == 1 + max(client.executions.get(id).number for id in left.ids.values())
         assert client.executions.get(left.ids["stuck"]).recoveries == 1
         assert [one.id for one in client.executions.list(tags={"kind": "large"})] == [handle.id]
+        items = client.operations.items(left.operation)
+        assert [(item.execution, item.outcome) for item in items] == [(handle.id, "succeeded")]
 
 
 def summary(printed: Printed) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def ends(evidence: Evidence) -> Iterator[str]:
             yield f"T: {id} ({row['flow']}) is {row['status']}, not terminal"
         elif ending != [f"execution.{row['status']}"]:
             yield f"T: {id} is {row['status']}, its events tell of {ending}"
-        elif told[-1] != ending[0]:
-            yield f"T: {id} tells of {told[-1]} after its end"
+        elif late := [type for type in told[told.index(ending[0]) + 1 :] if type != "execution.tagged"]:
+            yield f"T: {id} tells of {late[0]} after its end"
         if row["worker"] is not None and row["status"] in TERMINAL:
             yield f"T: {id} has ended and still has an owner"
 

@@ -20,6 +20,7 @@ from tests.faults.harness.postgres_store import damage, execute, read_facts, row
 from tests.faults.harness.processes import Process, alive, marked
 from tests.faults.harness.scene import FLOWS
 from tests.faults.harness.server import Server
+from tests.faults.harness.stalls import Stalls
 from tests.faults.harness.store import Facts, Row
 from tests.faults.harness.stream import Follower
 from tests.faults.harness.waiting import TooLate, now_us, until
@@ -28,7 +29,16 @@ from tests.postgres_server import Postgres, free_port
 LEASE_S = 3.0
 TAKEN_OVER_S = 30.0
 """Within which others have what a lost worker owned, on a machine that is busy with other tests."""
+CLOCKS_APART = 5_000
+"""Microseconds. A process learns the store's time from the round trips of its heartbeats; half of the best one, and 200 µs
+for each second since, is the most that it can be wrong by (`perdure.store.clock`). That is 200 µs on a quiet machine; the
+first round trip of a process that starts on a busy one may take 10 ms."""
 LETS_GO = "this worker lets go of all it owns"
+STALLED = 500_000
+"""Microseconds of a lease for which the machine stood still: that may cost it. A heartbeat is due every 0.6 s, and a worker
+lets go after 2 s without one that came through; what is shorter it has to stand."""
+CROWDED = 4.0
+"""Threads for each core that want to run, on average of a lease: nobody can promise a worker its turn then."""
 SERVER = ("serve",)
 API_ONLY = ("serve", "--no-worker")
 WORKER = ("worker",)
@@ -63,6 +73,7 @@ class Cluster:
         self.members: dict[str, Member] = {}
         self.api = Api(lambda: self._anybody().url, self.acknowledgements)
         self._followers: list[Follower] = []
+        self._stalls = Stalls().start()
 
     @property
     def url(self) -> str:
@@ -195,20 +206,23 @@ class Cluster:
         findings = contradictions(self.api, self.facts(), recorded_in="database")
         findings += [finding for follower in self._followers for finding in streamed(follower)]
         findings += self._stopped()
+        leases, causeless = self._leases_lost()
+        findings += causeless
         facts = self.facts()
         facts.integrity = damage(self.postgres, self.database)
         evidence = Evidence(
-            clocks_apart=20_000,
+            clocks_apart=CLOCKS_APART,
             facts=facts,
             acknowledgements=self.acknowledgements.lines(),
             effects=self.effects.lines(),
-            harms=[*self.harms.lines(), *self._leases_lost()],
+            harms=[*self.harms.lines(), *leases],
         )
         findings += check(evidence)
         require_clean([one for one in findings if not one.startswith(tuple(ignore))] if ignore else findings)
         return facts
 
     def close(self) -> None:
+        self._stalls.stop()
         self.api.close()
         for follower in self._followers:
             follower.stop()
@@ -221,16 +235,29 @@ class Cluster:
     def logs(self) -> str:
         return "\n".join(f"--- {name}\n{one.server.log_text()[-3000:]}" for name, one in self.members.items())
 
-    def _leases_lost(self) -> list[Harm]:
-        """What workers say of leases that they lost: a machine that is busy enough costs some without any other fault."""
-        found = []
-        for one in self.members.values():
+    def _leases_lost(self) -> tuple[list[Harm], list[str]]:
+        """What workers say of leases that they lost: those that something explains, and findings for the others."""
+        found, causeless = [], []
+        for name, one in self.members.items():
             for line in one.server.log_text().splitlines():
-                if LETS_GO in line:
-                    told = datetime.fromisoformat(msgspec.json.decode(line)["timestamp"])
-                    at = int(told.timestamp() * 1e6)
-                    found.append(Harm(kind="lease", at=at - int(LEASE_S * 1e6), until=at + LAST_BREATH))
-        return found
+                if LETS_GO not in line:
+                    continue
+                told = datetime.fromisoformat(msgspec.json.decode(line)["timestamp"])
+                at = int(told.timestamp() * 1e6)
+                since = at - int(LEASE_S * 1e6)
+                if self._is_explained(one, since, at):
+                    found.append(Harm(kind="lease", at=since, until=at + LAST_BREATH))
+                else:
+                    busy = f"{self._stalls.stalled(since, at)} µs, {self._stalls.runnable(since, at):.1f} a core"
+                    causeless.append(f"L: {name} lost its lease without a cause ({busy}): {line}")
+        return found, causeless
+
+    def _is_explained(self, member: Member, since: int, until: int) -> bool:
+        """Whether it was harmed in that time, or the machine was too busy for anybody."""
+        harmed = any(harm.at <= until and harm.until >= since for harm in self.harms.lines())
+        if harmed or member.link.was_bad(since, until):
+            return True
+        return self._stalls.stalled(since, until) >= STALLED or self._stalls.runnable(since, until) >= CROWDED
 
     def _anybody(self) -> Member:
         return next(one for one in self.members.values() if one.server.role[0] == "serve" and one.server.running)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, TypeVar
 
+from tests.faults.harness.waiting import now_us
 from tests.faults.harness.wire import ClientMessages, Message, ends_answer
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Link:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.rule: Rule | None = None
+        self._bad_since: int | None = None
+        self._bad: list[tuple[int, int]] = []
         self._delays = dict.fromkeys(BOTH, 0.0)
         self._silent: set[str] = set()
         self._connections: set[_Connection] = set()
@@ -55,10 +58,17 @@ class Link:
         self._thread.start()
         self._server = self._call(self._listen())
 
+    def was_bad(self, since: int, until: int) -> bool:
+        """Whether anything was done to it in that time (microseconds)."""
+        if self._bad_since is not None and self._bad_since <= until:
+            return True
+        return any(begin <= until and end >= since for begin, end in self._bad)
+
     # What can happen to it
 
     def slow_down(self, seconds: float, *directions: str) -> None:
         """Every piece takes so much longer, in both directions unless told otherwise."""
+        self._spoil()
         for direction in directions or BOTH:
             self._delays[direction] = seconds
 
@@ -67,6 +77,7 @@ class Link:
 
         With `listening`, only connections that have said LISTEN fall silent, and new ones are sound.
         """
+        self._spoil()
 
         async def silence() -> None:
             if not listening:
@@ -89,9 +100,13 @@ class Link:
                     gate.set()
 
         self._call(heal())
+        if self._bad_since is not None:
+            self._bad.append((self._bad_since, now_us()))
+            self._bad_since = None
 
     def cut(self) -> None:
         """Reset all connections; new ones are sound."""
+        self._strike()
 
         async def cut() -> None:
             for one in list(self._connections):
@@ -101,6 +116,7 @@ class Link:
 
     def release(self) -> None:
         """Deliver what was held or stalled."""
+        self._strike()
 
         async def release() -> None:
             for connection, message in self._held:
@@ -128,6 +144,13 @@ class Link:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    def _spoil(self) -> None:
+        self._bad_since = self._bad_since or now_us()
+
+    def _strike(self) -> None:
+        at = now_us()
+        self._bad.append((at, at))
 
     # On the thread's loop
 
@@ -172,13 +195,17 @@ class Link:
                 if b"LISTEN" in message.data:
                     connection.listens = True
                 act = None if self.rule is None else self.rule(message)
+                if act is not None:
+                    self._strike()
                 if act is Act.LOSE:
                     return
                 if act is Act.HOLD:
                     self._held.append((connection, message))
                     return
                 if act is Act.STALL:
+                    began = now_us()
                     await self._released.wait()
+                    self._bad.append((began, now_us()))
                 connection.deaf |= act is Act.LOSE_REPLY
                 connection.server.write(act if isinstance(act, bytes) else message.data)
             await connection.server.drain()
@@ -220,7 +247,8 @@ class _Connection:
     async def closed(self) -> None:
         for writer in self._ends():
             with contextlib.suppress(OSError):
-                await writer.wait_closed()
+                # Whoever is cancelled meanwhile must not cancel this for the others who wait for it.
+                await asyncio.shield(writer.wait_closed())
 
     def _ends(self) -> list[asyncio.StreamWriter]:
         return [self.client, self.server] if hasattr(self, "server") else [self.client]

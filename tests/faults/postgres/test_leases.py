@@ -1,8 +1,14 @@
 """Faults 5, 6, 7, 8: workers that stood still, came back under the same name, or were declared dead by two at once."""
 
-from tests.faults.harness.cluster import API_ONLY, LEASE_S, SERVER, TAKEN_OVER_S, WORKER, Cluster, Member
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.faults.harness.cluster import API_ONLY, LEASE_S, LETS_GO, SERVER, TAKEN_OVER_S, WORKER, Cluster, Member
 from tests.faults.harness.processes import Process, alive
-from tests.faults.harness.waiting import until
+from tests.faults.harness.stalls import Stalls
+from tests.faults.harness.waiting import now_us, until
 
 FENCED_EXIT = 75
 """What a process ends itself with when it finds that its lease is over."""
@@ -218,3 +224,38 @@ def test_a_dead_run_does_not_keep_its_slot(cluster: Cluster) -> None:
     assert {cluster.api.ended(id)["status"] for id in (second, third)} == {"completed"}
     assert cluster.api.ended(first)["status"] == "cancelled"
     cluster.verdict()
+
+
+def tell_of_a_lost_lease(member: Member, at: int) -> None:
+    told = datetime.fromtimestamp(at / 1e6, UTC)
+    with member.server.log.open("a") as log:
+        log.write(json.dumps({"event": LETS_GO, "timestamp": told.isoformat()}) + "\n")
+
+
+def test_a_lease_that_is_lost_without_a_cause_is_a_finding(cluster: Cluster) -> None:
+    """The harness itself: what was neither done to a worker nor comes from a stall of the machine is no excuse."""
+    member = cluster.member("one", *SERVER)
+    cluster.start(member)
+    tell_of_a_lost_lease(member, now_us() - 3_600_000_000)
+    with pytest.raises(AssertionError, match="L: one lost its lease without a cause"):
+        cluster.verdict()
+
+
+def test_a_lease_that_is_lost_by_what_was_done_is_none(cluster: Cluster) -> None:
+    member = cluster.member("one", *SERVER)
+    cluster.start(member)
+    cluster.api.start("faults/one", wait_s=20)
+    member.link.cut()
+    tell_of_a_lost_lease(member, now_us())
+    cluster.verdict()
+
+
+def test_what_the_machine_suffered_counts_where_it_was() -> None:
+    stalls = Stalls()
+    stalls.note(0, 149_000, runnable=2)
+    assert stalls.stalled(0, 1_000_000) == 0
+    stalls.note(1_000_000, 1_650_000, runnable=6)
+    assert stalls.stalled(0, 2_000_000) == 600_000
+    assert stalls.stalled(1_500_000, 9_000_000) == 150_000
+    assert (stalls.runnable(0, 2_000_000), stalls.runnable(1_000_000, 2_000_000)) == (4, 6)
+    assert stalls.runnable(5_000_000, 6_000_000) == 0

@@ -11,6 +11,7 @@ import pytest
 
 from perdure.nodes.interface import NodeFailed
 from perdure.nodes.isolation import linux
+from perdure.nodes.isolation.supervision import Supervision
 from tests.nodes.conftest import Nodes, RecordingSink, gone, is_running, make_call
 
 DAEMON = "(setsid env -i sleep 1000 & echo daemon=$!) "
@@ -341,3 +342,17 @@ async def test_a_stop_while_the_process_is_being_started_leaves_nothing(nodes: N
             await asyncio.sleep(0)
         await cancelled(task)
     assert "1000.25" not in all_commands()
+
+
+async def test_a_supervisor_whose_start_is_cancelled_is_gone() -> None:
+    before = set(linux.descendants(os.getpid()))
+    supervision = Supervision()
+    starting = asyncio.ensure_future(supervision.start())
+    # Its first step forks.
+    await asyncio.sleep(0)
+    assert set(linux.descendants(os.getpid())) > before
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert set(linux.descendants(os.getpid())) <= before
+    await supervision.stop()

@@ -59,6 +59,19 @@ async def test_the_last_word_counts(nodes: Nodes) -> None:
     assert output["stdout"] == "done\n"
 
 
+async def test_the_last_of_very_many_words_counts(nodes: Nodes) -> None:
+    supervisor = nodes.runtime.supervision.pid
+    assert supervisor is not None
+    task, sink = nodes.start("shell", "echo ready=1; sleep 0.2; echo done")
+    await sink.line("ready=")
+    os.kill(supervisor, signal.SIGSTOP)
+    for _ in range(1_000):
+        nodes.runtime.let_run_until(boot_time())
+    nodes.runtime.let_run_until(boot_time() + 3600)
+    os.kill(supervisor, signal.SIGCONT)
+    assert (await task)["stdout"].endswith("done\n")
+
+
 async def test_a_supervisor_that_was_started_anew_knows_the_moment(nodes: Nodes) -> None:
     first = nodes.runtime.supervision.pid
     assert first is not None

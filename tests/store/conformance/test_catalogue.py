@@ -57,6 +57,17 @@ async def test_putting_the_same_again_changes_nothing(world: World) -> None:
     assert await world.store.flows.get(WORKSPACE, FLOW) == before
 
 
+async def test_a_new_version_uses_no_flow_number_up(world: World) -> None:
+    put(world)
+    for content in "bcad":
+        put(world, content)
+    put(world, id="a/next")
+    first, following = await world.store.flows.get(WORKSPACE, FLOW), await world.store.flows.get(WORKSPACE, "a/next")
+    assert first is not None
+    assert following is not None
+    assert (first.latest, following.number) == (4, first.number + 1)
+
+
 async def test_flows_are_listed_by_name(world: World) -> None:
     for id in ("b/y", "a/x", "b/x", "bc/x"):
         put(world, id=id)

@@ -12,6 +12,7 @@ from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
 from perdure.store.commands import DeleteExecutions, FoldCounters, PutArtifacts, TagExecution
 from perdure.store.interface import ExecutionFilter
 from perdure.store.records import ArtifactRecord, NodeRunRecord, ReplayFacts, Reuse, ReusedRun, Started
+from perdure.store.statements import Column, Procedure, Query
 from tests.store.world import WORKSPACE, World, hashed, value
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
@@ -84,6 +85,56 @@ async def test_counts_stay_exact_whether_they_are_folded_or_not(world: World) ->
     delete(world, doomed[1].id, doomed[2].id)
     world.do(FoldCounters(at=world.now))
     assert (await counted(world), await counted(world, flow="tests/flow", statuses=(COMPLETED,))) == (1, 1)
+
+
+def orphans() -> Procedure[int]:
+    sql = (
+        "SELECT count(*) FROM events AS v WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.id = v.execution_id)"
+    )
+    ((count,),) = yield Query(sql, {}, (Column("count", "bigint"),))
+    found: int = count
+    return found
+
+
+async def test_what_happens_to_it_in_the_same_batch_goes_with_it(world: World) -> None:
+    """Its events are written at the end of a batch, together with all others."""
+    tagged, ending = rich(world), world.started()
+    tag = TagExecution(
+        at=world.now, workspace=WORKSPACE, execution_id=tagged.id, put={"color": "red"}, remove=(), by="somebody"
+    )
+    both = DeleteExecutions(at=world.now, workspace=WORKSPACE, ids=[tagged.id, ending.id])
+    outcome = world.write(tag, both, advances=(world.advancing(ending, COMPLETED),))
+    assert outcome.results[1] == [None, None]
+    assert await is_gone(world, tagged.id)
+    read: Any = world.store
+    assert await read._read(orphans()) == 0
+    assert await counted(world) == 0
+
+
+def counter_rows(kept: str) -> Procedure[list[int]]:
+    """How many rows each table of counters has, of those that `kept` holds of."""
+    counts = []
+    for table in ("counters", "hours", "days", "totals", "durations"):
+        sql = f"SELECT count(*) FROM {table} AS c WHERE {kept}"
+        ((count,),) = yield Query(sql, {}, (Column("count", "bigint"),))
+        counts.append(count)
+    return counts
+
+
+async def test_counters_keep_no_row_of_what_came_to_nothing(world: World) -> None:
+    """Or they would grow with every hour, flow and state that there ever was."""
+    read: Any = world.store
+    waiting = world.start()
+    world.do(FoldCounters(at=world.now))
+    ended = [rich(world) for _ in range(2)]
+    world.end(world.claim()[0].record)
+    world.do(FoldCounters(at=world.now))
+    assert await counted(world, statuses=(COMPLETED,)) == 3
+    assert await read._read(counter_rows("c.count = 0")) == [0] * 5
+    delete(world, waiting.id, *(one.id for one in ended))
+    world.do(FoldCounters(at=world.now))
+    assert await read._read(counter_rows("TRUE")) == [0] * 5
+    assert await counted(world) == 0
 
 
 @pytest.mark.parametrize("state", ["pending", "queued", "running", "suspended", "interrupted", "cancelling"])

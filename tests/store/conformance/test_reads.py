@@ -274,11 +274,37 @@ async def test_a_page_that_took_too_long_is_short_and_says_where_to_go_on(
                 page = Page(limit=5, newest_first=newest_first, after=rest_after)
             assert walked == everything
             assert min(sizes) < 5
+            few = Page(limit=len(everything) - 1, newest_first=newest_first)
+            assert await executions.list(WORKSPACE, filter, few) == everything[:-1]
             skipped = Page(limit=5, offset=len(everything) - 1, newest_first=newest_first)
             if len(everything) > 7:
                 with pytest.raises(InvalidRequest, match="cursor"):
                     await executions.page(WORKSPACE, filter, skipped)
         assert (await executions.page(WORKSPACE, filter, skipped)).records == everything[-1:]
+
+
+async def test_what_ended_before_the_time_in_its_id_is_found(world: World) -> None:
+    """Clocks may be set back between the two."""
+    at = world.now
+    world.later(20 * SECOND)
+    id = world.id()
+    world.now = at
+    world.end(world.started(id=id))
+    for filter in (
+        ExecutionFilter(created_before=at + SECOND),
+        ExecutionFilter(started_before=at + SECOND),
+        ExecutionFilter(finished_before=at + SECOND),
+    ):
+        assert [one.id for one in await world.store.executions.list(WORKSPACE, filter, Page())] == [id], filter
+
+
+async def test_several_come_in_the_order_in_which_they_are_asked_for(world: World) -> None:
+    ids = [world.started().id for _ in range(4)]
+    foreign = world.started(workspace="other").id
+    asked = [ids[2], world.id(), foreign, ids[0], ids[3]]
+    found = await world.store.executions.several(WORKSPACE, asked)
+    assert [record.id for record in found] == [ids[2], ids[0], ids[3]]
+    assert await world.store.executions.several(WORKSPACE, []) == []
 
 
 async def test_families_and_replays(world: World) -> None:
@@ -434,6 +460,9 @@ async def test_commits_are_read_of_named_writers_and_their_events_of_chosen_exec
     commits = await events.commits({writer: n}, 10)
     assert [(who, number) for who, number, _ in commits] == [(writer, n + 1), (writer, n + 2)]
     assert [n for _, n, _ in await events.commits({writer: n}, 1)] == [n + 1]
+    # Bounded by what their entries take: the next one however long it is, and all where there is room.
+    assert await events.commits({writer: n}, 10, max_bytes=1) == commits[:1]
+    assert await events.commits({writer: n, writer + 1_000: 0}, 10, max_bytes=10_000) == commits
     entries = [entry for _, _, entries in commits for entry in entries]
     assert [(entry.execution_id, entry.workspace) for entry in entries] == [(one.id, WORKSPACE), (two.id, WORKSPACE)]
     wanted = [entry for entry in entries if entry.execution_id == two.id]

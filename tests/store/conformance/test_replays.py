@@ -71,7 +71,9 @@ async def test_rows_are_copied_with_their_values_and_where_they_are_from(world: 
 async def test_a_claim_finds_the_rows_and_what_was_taken_over_whole(world: World) -> None:
     run = completed_run(world, "each", 0)
     old = original(world, run)
-    facts = ReplayFacts(begin=["x"], reuse="ancestors", input_edited=True, edited=["y"], whole=["each"])
+    facts = ReplayFacts(
+        begin=["x"], reuse="ancestors", input_edited=True, edited=["y"], whole=["each"], children=["kid"]
+    )
     new = world.start(replay(world, old, taken(old, run), facts=facts))
     (claimed,) = world.claim()
     assert claimed.record.id == new.id
@@ -126,6 +128,18 @@ async def test_a_replay_of_what_is_gone_is_refused_and_others_in_its_batch_are_n
     replays = await world.all(replay_of=old.id)
     assert [record.id for record in replays] == [fine.id]
     assert replays[0].replay_of == old.id
+
+
+async def test_a_child_whose_earlier_one_is_gone_begins_anew(world: World) -> None:
+    parent = world.started()
+    ghost = Started(world.id(), 1, ExecutionStatus.FAILED, None, 1, 1)
+    new = replay(world, ghost, taken(ghost, completed_run(world)), parent=parent.id, parent_node="kid",
+                 parent_ordinal=0, parent_attempt=1, root=parent.id, depth=1)  # fmt: skip
+    started = world.start(new)
+    assert isinstance(started, Started)
+    [record] = await world.store.executions.children(WORKSPACE, parent.id)
+    assert (record.id, record.replay_of, record.status) == (started.id, None, ExecutionStatus.QUEUED)
+    assert await world.store.node_runs.list(WORKSPACE, started.id) == []
 
 
 async def test_a_refused_replay_leaves_nothing(world: World) -> None:

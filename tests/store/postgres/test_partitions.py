@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from perdure.base.clock import DAY
+from perdure.base.clock import DAY, SystemClock
 from perdure.base.ids import id_floor
 from perdure.engine.loops.housekeeper import Partitioner
+from perdure.engine.precedence import Precedence
+from perdure.engine.retention import Retention
+from perdure.errors import StoreBusy
 from perdure.model.event import Event
 from perdure.model.states import ExecutionStatus
+from perdure.store.commands import EraseExecutions
 from perdure.store.postgres.connection import MIGRATING, connect
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.postgres.url import parse_url
@@ -153,6 +157,109 @@ async def test_a_loop_of_the_engine_makes_them(scene: Scene) -> None:
     newest = max(name for name in await scene.bounds("executions") if name != "_default")
     for table in TABLES:
         await scene.connection.execute(f"DROP TABLE {table}{newest}")
-    assert await Partitioner(sharing=scene.store._inner.sharing).work() > 3_600
+    assert await here(partitioner(scene).work()) > 3_600
     for table in TABLES:
         assert newest in await scene.bounds(table)
+
+
+def partitioner(scene: Scene) -> Partitioner:
+    store, clock = scene.store._inner, SystemClock()
+    return Partitioner(
+        sharing=store.sharing,
+        clock=clock,
+        retention=Retention(),
+        precedence=Precedence(store=store, clock=clock, lease=DAY, worker=lambda: "w1"),
+    )
+
+
+def weeks(bounds: dict[str, str]) -> int:
+    return len(bounds) - 1
+
+
+async def test_weeks_are_dropped_once_they_are_over_and_empty(scene: Scene) -> None:
+    now = time.time_ns() // 1000
+    await scene.store.make_partitions(since=now - 3 * WEEK)
+    before = weeks(await scene.bounds("executions"))
+    world = World(scene.store)
+    world.now = now - 2 * WEEK
+    kept = world.started()
+    drop = scene.store._inner.sharing.drop_partitions
+    assert await here(drop(now - WEEK)) == 1
+    for table in TABLES:
+        assert weeks(await scene.bounds(table)) == before - 1
+    assert "_default" not in (await scene.homes(kept.id)).values()
+    world.end(kept)
+    world.do(EraseExecutions(at=world.now, ids=[kept.id]))
+    assert await here(drop(now - WEEK)) == 1
+    assert await here(drop(now - WEEK)) == 0
+    assert await here(drop(now)) == 1
+    assert weeks(await scene.bounds("events")) == before - 3
+
+
+async def test_what_comes_late_for_a_week_that_was_dropped_is_kept(scene: Scene) -> None:
+    now = time.time_ns() // 1000
+    await scene.store.make_partitions(since=now - WEEK)
+    world = World(scene.store)
+    world.now = now - WEEK
+    early = world.started()
+    world.end(early)
+    world.do(EraseExecutions(at=world.now, ids=[early.id]))
+    assert await here(scene.store._inner.sharing.drop_partitions(now)) == 1
+    late = world.started()
+    world.advance(late, ExecutionStatus.RUNNING, node_runs=[world.node_run()])
+    world.end(late)
+    assert await scene.homes(late.id) == dict.fromkeys(TABLES, "_default")
+    assert len(await world.events(late.id)) == 3
+    assert await scene.store.make_partitions(since=now - WEEK) == 0
+
+
+async def test_nobody_waits_for_a_drop_and_it_waits_for_nobody(scene: Scene) -> None:
+    """A transaction that has read a table stays open: the drop gives up, whoever writes goes on, and it comes off later."""
+    now = time.time_ns() // 1000
+    await scene.store.make_partitions(since=now - WEEK)
+    world = World(scene.store)
+    drop = scene.store._inner.sharing.drop_partitions
+    await scene.connection.execute("BEGIN; SELECT count(*) FROM executions")
+    try:
+        with pytest.raises(StoreBusy):
+            await here(drop(now))
+        dropping = asyncio.gather(*[here(drop(now)) for _ in range(3)], return_exceptions=True)
+        slowest = 0.0
+        while not dropping.done():
+            began = time.monotonic()
+            await asyncio.to_thread(world.started)
+            slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 5
+        assert {type(one) for one in await dropping} == {StoreBusy}
+    finally:
+        await scene.connection.execute("ROLLBACK")
+    assert await here(drop(now)) == 1
+
+
+async def test_several_may_drop_at_once_while_others_write(scene: Scene) -> None:
+    now = time.time_ns() // 1000
+    await scene.store.make_partitions(since=now - 5 * WEEK)
+    world = World(scene.store)
+    drop = scene.store._inner.sharing.drop_partitions
+    dropping = asyncio.gather(*[here(drop(now)) for _ in range(3)], return_exceptions=True)
+    written: list[bytes] = []
+    while not dropping.done():
+        world.now = now - len(written) % 6 * WEEK
+        written.append((await asyncio.to_thread(world.started)).id)
+    answers = await dropping
+    assert all(isinstance(one, int | StoreBusy) for one in answers), answers
+    assert len(await world.all()) == len(written)
+
+
+async def test_a_loop_of_the_engine_drops_what_was_kept_long_enough(scene: Scene) -> None:
+    now = time.time_ns() // 1000
+    World(scene.store).worker("w1")
+    await scene.store.make_partitions(since=now - 7 * WEEK)
+    before = weeks(await scene.bounds("executions"))
+    assert await here(partitioner(scene).work()) > 3_600
+    assert 2 <= before - weeks(await scene.bounds("executions")) <= 3
+
+
+async def here(work: Any) -> Any:
+    """On the loop of the store."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -219,7 +220,8 @@ async def test_the_cache_is_bounded_and_holds_what_only_it_has(tmp_path: Path) -
             assert await here.read(one.sha256)
             os.utime(local.path_of(one.sha256), (1_000 + age, 1_000 + age))
         only_here = local.store_bytes(b"just left by a node" * 10)
-        os.utime(local.path_of(only_here.sha256), (1, 1))
+        hour_ago = time.time() - 3_600
+        os.utime(local.path_of(only_here.sha256), (hour_ago, hour_ago))
         assert await here.tidy() == 4
         assert [sha256 for _, _, sha256 in local.contents()] == [only_here.sha256]
         assert b"".join([piece async for piece in here.open(stored[0].sha256)]) == b"\x00" * 100

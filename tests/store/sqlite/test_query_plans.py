@@ -18,7 +18,7 @@ from perdure.store.sqlite.migrate import migrate, migrations
 from perdure.store.sqlite.runner import Compiled, as_one_text, spelt
 from perdure.store.statements import library
 
-SMALL = {"batch", "lines", "owners", "flows", "workers", "tokens", "measures", "json_each"}
+SMALL = {"batch", "names", "lines", "owners", "flows", "workers", "tokens", "measures", "json_each"}
 """What may be scanned: the rows that were handed in, and tables that people fill by hand."""
 ALIASES = {"f", "k", "t"}
 SCANNED_IN_PART = {
@@ -30,7 +30,6 @@ SCANNED_IN_PART = {
     "search_segments_end": "the last one, by the primary key",
     "search_tail_sizes": "what waits for a segment",
     "timers_next": "the first entry of the index",
-    "queue_lines": "jumps from line to line in the index",
     "standings_of_others": "the partial index of owned executions",
 }
 
@@ -84,6 +83,20 @@ def _is_small(step: str, sql: str) -> bool:
     """An alias of a table that people fill by hand (flows AS f, workers AS k, tokens AS t)."""
     alias = step.split(maxsplit=1)[0]
     return alias in ALIASES and any(f"{table} AS {alias}" in sql for table in ("flows", "workers", "tokens"))
+
+
+def test_the_lines_of_a_queue_are_found_however_long_they_are(connection: apsw.Connection) -> None:
+    lines = [("default", "default"), ("default", "other"), ("heavy", "default")]
+    rows = [(n.to_bytes(16), *lines[n % 3], n) for n in range(9_000)]
+    connection.executemany("INSERT INTO queue (execution_id, queue, workspace, rank) VALUES (?, ?, ?, ?)", rows)
+    steps: list[int] = []
+    connection.trace_v2(
+        apsw.SQLITE_TRACE_PROFILE, lambda told: steps.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+    )
+    [sql] = library("sqlite").statements["queue_lines"].parts
+    assert sorted(connection.execute(sql)) == lines
+    connection.trace_v2(0, None)
+    assert max(steps) < 1_000
 
 
 def test_what_is_scanned_in_part_exists() -> None:

@@ -1,4 +1,4 @@
-"""What lists, statistics and exports of executions may be narrowed by."""
+"""What lists, statistics, exports of executions and operations on them are narrowed by."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from perdure.api.resources.lookup import flow_parameter
 from perdure.base.clock import to_micros
 from perdure.base.durations import parse_duration
 from perdure.base.ids import id_bytes
-from perdure.base.texts import END, NO_NUL
+from perdure.base.texts import END, NO_NUL, UUID
 from perdure.engine.searching import TextFilter, too_short
 from perdure.errors import InvalidRequest, Problem, invalid_request
 from perdure.model.states import ExecutionKind, ExecutionStatus
@@ -22,7 +21,7 @@ from perdure.store.search.grams import SHORTEST
 from perdure.wire.scalars import Namespace
 
 Moment = Annotated[datetime, Meta(tz=True)]
-Uuid = Annotated[str, Meta(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + END)]
+Uuid = Annotated[str, Meta(pattern=UUID)]
 Tags = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=320, pattern=NO_NUL)]],
     Meta(max_length=16, description="`key:value`, or `key` for any value; all must match",
@@ -35,18 +34,17 @@ Trigger = Annotated[
         description="A kind, or `kind:id`: `schedule`, `schedule:nightly`",
     ),
 ]
-Took = Annotated[str, Meta(max_length=40, description="From start to end, or to now: `30s`, `1h30m`")]
-
+Took = Annotated[str, Meta(max_length=40, pattern=NO_NUL, description="From start to end, or to now: `30s`, `1h30m`")]
 Needle = Annotated[
     str, Meta(max_length=1_000, pattern=NO_NUL, description="Of 3 characters and more; found without regard to case")
 ]
 
 
-class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Filters(Struct, kw_only=True, forbid_unknown_fields=True):
     """All conditions hold together; several values of one are alternatives, but for tags."""
 
     status: list[ExecutionStatus] = []
-    flow: Annotated[str, Meta(max_length=127)] | None = None
+    flow: Annotated[str, Meta(max_length=127, pattern=NO_NUL)] | None = None
     namespace: Namespace | None = None
     tag: Tags = []
     trigger: Trigger | None = None
@@ -69,6 +67,14 @@ class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_duration: Took | None = None
 
 
+class TextFilters(Filters, kw_only=True, forbid_unknown_fields=True):
+    """Besides, substrings of the first 2 KiB of each value, without regard to case."""
+
+    q: Needle | None = None
+    input_contains: Needle | None = None
+    output_contains: Needle | None = None
+
+
 def execution_filter(query: Filters, now: int) -> ExecutionFilter:
     """As the store takes it; `now` (microseconds) is when the request came. Raises InvalidIdentifier, InvalidRequest."""
     kind, separator, trigger_id = (query.trigger or "").partition(":")
@@ -86,14 +92,6 @@ def execution_filter(query: Filters, now: int) -> ExecutionFilter:
         **_converted(query, to_micros, _MOMENTS),
         **_durations(query),
     )
-
-
-class TextFilters(Filters, kw_only=True, forbid_unknown_fields=True):
-    """Besides, substrings of the first 2 KiB of each value, without regard to case."""
-
-    q: Needle | None = None
-    input_contains: Needle | None = None
-    output_contains: Needle | None = None
 
 
 def text_filter(query: TextFilters) -> TextFilter | None:

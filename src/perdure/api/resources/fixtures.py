@@ -13,7 +13,7 @@ from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import raw_json, time_text
 from perdure.auth.roles import Role
 from perdure.base.ids import id_text
-from perdure.errors import ExecutionNotEnded, ExecutionNotFound, LimitExceeded
+from perdure.errors import ExecutionNotEnded, ExecutionNotFound, FlowVersionNotFound, LimitExceeded
 from perdure.model.states import TERMINAL
 from perdure.store.records import ExecutionRecord, NodeRunRecord
 from perdure.wire.executions import Trigger
@@ -30,7 +30,10 @@ async def get_fixture(call: Call[NoQuery, None]) -> Answer:
         message = f"execution {id_text(record.id)} is {record.status}; only one that has ended makes a fixture"
         raise ExecutionNotEnded(message, id=id_text(record.id), status=str(record.status))
     version = await call.services.engine.store.flows.version(call.workspace, record.flow, record.flow_version)
-    assert version is not None
+    if version is None:
+        # A history that was made, or brought from elsewhere, may lack its flows.
+        message = f"flow {record.flow} has no version {record.flow_version} here: a fixture holds its definition"
+        raise FlowVersionNotFound(message, flow=record.flow, version=record.flow_version)
     fixture = Fixture(
         format=FORMAT,
         execution=FixtureExecution(

@@ -170,7 +170,8 @@ ROUTES = (
         method="POST",
         path=f"{_ONE}/retry",
         summary="Retry what failed in an execution",
-        description="A replay from what failed, was cancelled or never ran; completed nodes and items keep their results.",
+        description="A replay from what failed, was cancelled or never ran; "
+        "completed nodes and items keep their results, in the children of `flow` nodes too.",
         tag="executions",
         handler=retry_execution,
         role=Role.OPERATOR,

@@ -34,7 +34,7 @@ async def live(call: Call[NoQuery, None]) -> Answer:
 
 
 async def ready(call: Call[NoQuery, None]) -> Answer:
-    """The store answers and the server takes starts; 503 while it does not."""
+    """The store answers, has space, and the server takes starts; 503 while it does not. `checks` tell the reason."""
     engine = call.services.engine
     checks = {"store": "ok", "engine": "ok"}
     status = "ok"
@@ -42,6 +42,10 @@ async def ready(call: Call[NoQuery, None]) -> Answer:
         await engine.store.ping()
     except PerdureError as error:
         checks["store"] = error.code
+        status = "unavailable"
+    if (trouble := engine.recorder.trouble) is not None and status == "ok":
+        # Reads may go on, but whoever starts something is refused.
+        checks["store"] = trouble.code
         status = "unavailable"
     if engine.draining:
         checks["engine"] = status = "draining"

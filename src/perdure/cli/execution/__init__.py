@@ -17,7 +17,7 @@ from perdure.cli.lazy import LazyGroup
         "logs": ("perdure.cli.execution.following:logs", "Print what its nodes printed and logged."),
         "events": ("perdure.cli.execution.following:events", "Print its events, or follow them."),
         "wait": ("perdure.cli.execution.starting:wait", "Wait for its end; exit as it ended."),
-        "cancel": ("perdure.cli.execution.starting:cancel", "Cancel executions."),
+        "cancel": ("perdure.cli.execution.changing:cancel", "Cancel executions."),
         "tag": ("perdure.cli.execution.changing:tag", "Set and remove tags."),
         "delete": ("perdure.cli.execution.changing:delete", "Delete executions that have ended."),
         "waits": ("perdure.cli.execution.answering:waits", "List what it waits for."),
@@ -40,5 +40,6 @@ from perdure.cli.lazy import LazyGroup
 def execution() -> None:
     """Runs of flows: start, watch, look into, cancel.
 
-    An execution is named by its id or its number; `-` names the newest one.
+    An execution is named by its id or its number; `-` names the newest one. Cancel, retry, replay, tag and delete take many of
+    them, or the options of `list` to choose them by.
     """

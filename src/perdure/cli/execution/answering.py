@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -11,10 +12,11 @@ from msgspec import UNSET
 from perdure.cli.execution.naming import execution_argument, named_execution
 from perdure.cli.execution.reading import execution_card
 from perdure.cli.exits import ERROR, Exit
-from perdure.cli.forms import fill_in, is_interactive
+from perdure.cli.forms import complained, fill_in, is_interactive
 from perdure.cli.inputs import parse_inputs
 from perdure.cli.output import format_option, note, one_line, print_list, print_one
 from perdure.cli.session import server_command
+from perdure.cli.standard_input import at_terminal
 from perdure.cli.wait_list import WAIT_COLUMNS
 from perdure.client.client import AsyncClient
 from perdure.client.errors import InvalidAnswer
@@ -77,7 +79,7 @@ async def respond(
     if asked.message:
         note(asked.message)
     if asked.kind == "approval":
-        approved = click.confirm("Approve?", err=True)
+        approved = await at_terminal(partial(click.confirm, "Approve?", err=True))
         _print_answer(await handle.respond(approved=approved, wait=asked.id, comment=comment), output)
         return
     _print_answer(await _fill_in(handle, asked, comment), output)
@@ -168,23 +170,15 @@ async def _asked(handle: AsyncExecutionHandle, name: str | None) -> Wait:
 
 async def _fill_in(handle: AsyncExecutionHandle, asked: Wait, comment: str | None) -> Answer:
     """Ask, send, and ask again for what the form refuses."""
-    answer = fill_in(asked.form)
+    answer = await at_terminal(partial(fill_in, asked.form))
     while True:
         try:
             return await handle.respond(answer=answer, wait=asked.id, comment=comment)
         except InvalidAnswer as refused:
-            fields = {_field(problem.pointer) for problem in refused.errors}
-            for problem in refused.errors:
-                note(f"  {_field(problem.pointer) or 'answer'}: {problem.detail}")
-            if not isinstance(answer, dict) or not fields & {*(asked.form or {}).get("properties", {})}:
+            fields = complained(asked.form, answer, refused.errors)
+            if not fields:
                 raise
-            answer = fill_in(asked.form, answers=answer, again=fields)
-
-
-def _field(pointer: str | None) -> str:
-    """The property of the answer that a problem is about."""
-    parts = (pointer or "").split("/")
-    return parts[2] if len(parts) > 2 else ""
+            answer = await at_terminal(partial(fill_in, asked.form, answers=answer, again=fields))
 
 
 def _print_answer(answer: Answer, output: str) -> None:

@@ -12,18 +12,20 @@ import click
 
 from perdure.cli.execution.filtering import filter_options
 from perdure.cli.execution.fixtures import export_fixture
-from perdure.cli.output import note
+from perdure.cli.output import note, size
 from perdure.cli.session import server_command
 from perdure.cli.transfer import open_transfer
 from perdure.client.client import AsyncClient
 from perdure.client.filters import TextFilters
 
+_OTHER_LINES = {"ndjson": 0, "csv": 1, "json": 2}
+"""The line of names; those of the brackets."""
 TEXTS = frozenset({"q", "input_contains", "output_contains"})
 
 
 @click.command()
 @click.argument("execution_id", metavar="[EXECUTION]", required=False)
-@click.option("--format", type=click.Choice(["ndjson", "csv", "json"]), default="ndjson", show_default=True,
+@click.option("--format", type=click.Choice(["ndjson", "csv", "json", "parquet"]), default="ndjson", show_default=True,
               help="How many executions are written.")  # fmt: skip
 @click.option("--fields", metavar="NAMES", help="Only these fields, set apart by commas; the id is always there.")
 @click.option(
@@ -46,7 +48,7 @@ async def export(
     fixture: str | None,
     filters: TextFilters,
 ) -> None:
-    """Write all executions that fit, with their values, as NDJSON, CSV or JSON; however many, in little memory.
+    """Write all executions that fit, with their values, as NDJSON, CSV, JSON or Parquet; however many, in little memory.
 
     With --as-fixture, write EXECUTION alone: definition, input, and every node's result, answers to waits among them. From
     it `perdure run --fixture FILE` runs the flow again without the side effects of its nodes, and so does a test
@@ -57,16 +59,23 @@ async def export(
     if execution_id is not None and fixture is not None:
         await export_fixture(client, execution_id, fixture)
         return
+    if format == "parquet" and file == "-" and sys.stdout.isatty():
+        raise click.UsageError("Parquet is nothing to read: name a file with --to, or lead it elsewhere")
     # Nobody counts what holds a text without looking through all of it.
     total = 0 if TEXTS & filters.keys() else await client.executions.count(**_counted(filters))
     names = [name.strip() for name in fields.split(",")] if fields else []
     pieces: Any = client.executions.export(format=format, fields=names, oldest_first=oldest_first, **filters)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(aclosing(pieces))
+        # What the file held is lost only to what the server gives, not to its refusal.
+        pieces = await _begun(pieces)
         target = stack.enter_context(_opened(file)) if file != "-" else sys.stdout.buffer
-        written = await _write(pieces, target, total, heads=format == "csv")
+        if format == "parquet":
+            written = await _write_whole(pieces, target)
+        else:
+            written = f"{await _write_lines(pieces, target, total, others=_OTHER_LINES[format]):,} executions"
         target.flush()
-    note(f"{written:,} executions" + ("" if file == "-" else f" in {file}"))
+    note(written + ("" if file == "-" else f" in {file}"))
 
 
 def _counted(filters: TextFilters) -> Any:
@@ -80,9 +89,21 @@ def _opened(file: str) -> BinaryIO:
         raise click.BadParameter(f"{file} cannot be written: {error}", param_hint="--to") from None
 
 
-async def _write(pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, heads: bool) -> int:
-    """How many lines of executions were written: each format has one a line, CSV one line more."""
-    written = -1 if heads else 0
+async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, of which the first has come. Raises what the server says instead."""
+    first = await anext(pieces, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return whole()
+
+
+async def _write_lines(pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, others: int) -> int:
+    """How many executions were written: each format has one a line, and so many lines of other things."""
+    written = 0
     with open_transfer(sys.stderr) as bar:
         bar.begin("executions", total)
         async for piece in pieces:
@@ -90,4 +111,12 @@ async def _write(pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, 
             lines = piece.count(b"\n")
             written += lines
             bar.advance(lines, "")
-    return written
+    return max(written - others, 0)
+
+
+async def _write_whole(pieces: AsyncIterator[bytes], target: BinaryIO) -> str:
+    """How much was written of a format that has no lines."""
+    written = 0
+    async for piece in pieces:
+        written += target.write(piece)
+    return size(written)

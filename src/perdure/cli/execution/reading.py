@@ -211,7 +211,8 @@ def _asked(execution: Execution) -> str:
     parts = [f"from {begin}"] if begin else []
     parts += ["with another input"] if asked.input_edited else []
     parts += [f"with another output of {', '.join(asked.edited)}"] if asked.edited else []
-    return f" ({', '.join(parts) or 'from the start'})"
+    whole = "from the start" if asked.begin is None else "of all that it had"
+    return f" ({', '.join(parts) or whole})"
 
 
 async def _watch(listed: Callable[[], AsyncIterator[ExecutionSummary]], output: str) -> None:

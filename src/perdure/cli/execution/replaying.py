@@ -8,6 +8,8 @@ from typing import Any
 import click
 from msgspec import UNSET
 
+from perdure.cli.completing import complete_execution
+from perdure.cli.execution.many import Chosen, act_on_many, exit_as_done, many_options
 from perdure.cli.execution.naming import execution_argument, named_execution
 from perdure.cli.execution.reading import LIST_COLUMNS
 from perdure.cli.execution.starting import show_started
@@ -36,6 +38,8 @@ _REASONS = {
 
 def _why(one: PlannedNode) -> str:
     text = f"it needs {', '.join(one.because)}" if one.because else _REASONS.get(one.reason, one.reason)
+    if one.type == "flow" and one.reason == "failed":
+        text += "; what failed in its child runs again"
     if one.action == "run" and one.reused_runs:
         return f"{text}; {one.reused_runs} of its items keep their results"
     return text
@@ -56,11 +60,11 @@ _inputs = click.option(
     "-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
     help="Another value in the input, or another input as a whole (JSON).",
 )  # fmt: skip
+_executions_argument = click.argument(
+    "execution_ids", metavar="[EXECUTION]...", nargs=-1, shell_complete=complete_execution
+)
 _version = click.option(
     "--version", default="same", show_default=True, metavar="same|latest|NUMBER", help="Of the flow."
-)
-_dry_run = click.option(
-    "--dry-run", is_flag=True, help="Say what would be reused and what would run, and why; do nothing."
 )
 _wait = click.option(
     "--wait", "waits", is_flag=True, help="Follow it to its end on stderr, print it then, and exit as it ended."
@@ -68,62 +72,65 @@ _wait = click.option(
 
 
 @click.command()
-@execution_argument
+@_executions_argument
 @_version
 @_edits
 @_inputs
-@_dry_run
 @_wait
+@many_options
 @format_option
 @server_command
 async def retry(
     *,
     client: AsyncClient,
-    execution_id: str,
+    chosen: Chosen,
     version: str,
     edits: tuple[str, ...],
     inputs: tuple[str, ...],
-    dry_run: bool,
     waits: bool,
     output: str,
 ) -> None:
-    """Run what failed in EXECUTION again, in a new execution: what had completed keeps its results.
+    """Run what failed in an execution again, in a new one: what had completed keeps its results.
 
     \b
     perdure execution retry - --wait
     perdure execution retry 17 --version latest --dry-run
+    perdure execution retry --flow reports/digest --status failed --after 1d
     """
-    handle = await named_execution(client, execution_id)
-    asked = _asked(handle, "failed", inputs=inputs, edits=edits, version=version, reuse="independent")
-    await _replay(handle, asked, dry_run=dry_run, waits=waits, output=output)
+    asked = _asked("failed", edits=edits, version=version, reuse="independent")
+    if chosen.single is None:
+        await _replay_many(client, "retry", chosen, asked, inputs=inputs, waits=waits, output=output)
+        return
+    handle = await named_execution(client, chosen.single)
+    asked["input"] = _edited_input(handle, inputs) if inputs else UNSET
+    await _replay(handle, asked, dry_run=chosen.dry_run, waits=waits, output=output)
 
 
 @click.command()
-@execution_argument
+@_executions_argument
 @click.option("--from", "begin", multiple=True, metavar="NODE", help="Begin with this node; may be given often.")
 @_version
 @_edits
 @_inputs
 @click.option("--ancestors-only", is_flag=True,
               help="Reuse only what the nodes of --from need; all the rest runs.")  # fmt: skip
-@_dry_run
 @_wait
+@many_options
 @format_option
 @server_command
 async def replay(
     *,
     client: AsyncClient,
-    execution_id: str,
+    chosen: Chosen,
     begin: tuple[str, ...],
     version: str,
     edits: tuple[str, ...],
     inputs: tuple[str, ...],
     ancestors_only: bool,
-    dry_run: bool,
     waits: bool,
     output: str,
 ) -> None:
-    """Run EXECUTION again as a new one: from its start, from nodes of your choice, or behind outputs that you edit.
+    """Run an execution again as a new one: from its start, from nodes of your choice, or behind outputs that you edit.
 
     What does not depend on them is taken over and does not run again.
 
@@ -131,10 +138,14 @@ async def replay(
     perdure execution replay 17 --from publish
     perdure execution replay 17 --edit digest=@mended.json --version latest --wait
     """
-    handle = await named_execution(client, execution_id)
     reuse = "ancestors" if ancestors_only else "independent"
-    asked = _asked(handle, list(begin) or None, inputs=inputs, edits=edits, version=version, reuse=reuse)
-    await _replay(handle, asked, dry_run=dry_run, waits=waits, output=output)
+    asked = _asked(list(begin) or None, edits=edits, version=version, reuse=reuse)
+    if chosen.single is None:
+        await _replay_many(client, "replay", chosen, asked, inputs=inputs, waits=waits, output=output)
+        return
+    handle = await named_execution(client, chosen.single)
+    asked["input"] = _edited_input(handle, inputs) if inputs else UNSET
+    await _replay(handle, asked, dry_run=chosen.dry_run, waits=waits, output=output)
 
 
 @click.command()
@@ -148,24 +159,43 @@ async def replays(*, client: AsyncClient, execution_id: str, limit: int, output:
     await print_list(handle.replays(limit=limit), LIST_COLUMNS, output, name=_id, empty="no replays")
 
 
-def _asked(
-    handle: AsyncExecutionHandle,
-    begin: Sequence[str] | str | None,
-    *,
-    inputs: tuple[str, ...],
-    edits: tuple[str, ...],
-    version: str,
-    reuse: str,
-) -> dict[str, Any]:
+def _asked(begin: Sequence[str] | str | None, *, edits: tuple[str, ...], version: str, reuse: str) -> dict[str, Any]:
     if version not in {"same", "latest"} and not (version.isascii() and version.isdigit()):
         raise click.BadParameter(f"{version!r} is neither same nor latest nor a number", param_hint="--version")
     return {
         "begin": begin,
-        "input": _edited_input(handle, inputs) if inputs else UNSET,
         "outputs": parse_inputs(edits) if edits else None,
         "version": version if version in {"same", "latest"} else int(version),
         "reuse": reuse,
     }
+
+
+async def _replay_many(
+    client: AsyncClient,
+    action: str,
+    chosen: Chosen,
+    asked: dict[str, Any],
+    *,
+    inputs: tuple[str, ...],
+    waits: bool,
+    output: str,
+) -> None:
+    if waits:
+        raise click.UsageError(
+            "--wait follows one execution; of many, see what the replays become with `execution list`"
+        )
+    if any("=" in text for text in inputs):
+        raise click.UsageError("of many executions the input is replaced as a whole: give a file to --input")
+    arguments = {"version": asked["version"]}
+    if inputs:
+        arguments["input"] = parse_inputs(inputs)
+    if asked["outputs"] is not None:
+        arguments["outputs"] = asked["outputs"]
+    if action == "replay":
+        arguments["reuse"] = asked["reuse"]
+        if asked["begin"] is not None:
+            arguments["from"] = asked["begin"]
+    exit_as_done(await act_on_many(client, action, chosen, arguments=arguments, output=output))
 
 
 def _edited_input(handle: AsyncExecutionHandle, inputs: tuple[str, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""`perdure execution start | wait | cancel`."""
+"""`perdure execution start | wait`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perdure.cli.inputs import parse_inputs, parse_moment, parse_seconds, parse_
 from perdure.cli.output import format_option, note, print_one
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
-from perdure.client.errors import ExecutionEnded, FlowNotFound, ProblemError, WaitTimedOut
+from perdure.client.errors import FlowNotFound, WaitTimedOut
 from perdure.client.execution import AsyncExecutionHandle
 from perdure.wire.executions import Execution
 
@@ -113,40 +113,6 @@ async def wait(*, client: AsyncClient, execution_id: str, timeout: str | None, o
         raise Exit(INTERRUPTED) from None
     _print(handle.record, output)
     _exit_as_ended(handle)
-
-
-@click.command()
-@click.argument("execution_ids", metavar="EXECUTION...", nargs=-1, required=True)
-@click.option("--reason", help="Why; it is kept with the execution.")
-@click.option("--force", is_flag=True, help="Give running attempts no grace, and clean nothing up.")
-@click.option("--wait", "waits", is_flag=True, help="Return when they are really over.")
-@server_command
-async def cancel(
-    *, client: AsyncClient, execution_ids: tuple[str, ...], reason: str | None, force: bool, waits: bool
-) -> None:
-    """Cancel executions, with their children. What runs is stopped for certain before it is called cancelled."""
-    bad = False
-    cancelled: list[AsyncExecutionHandle] = []
-    for given in execution_ids:
-        try:
-            handle = await named_execution(client, given)
-            await handle.cancel(reason=reason, force=force)
-        except ExecutionEnded as ended:
-            note(f"{given}: {ended}")
-            bad = True
-        except ProblemError as error:
-            if len(execution_ids) == 1:
-                raise
-            note(f"{given}: {error}")
-            bad = True
-        else:
-            cancelled.append(handle)
-    for handle in cancelled:
-        if waits:
-            await handle.wait()
-        click.echo(f"{handle.id}  {handle.status}")
-    if bad:
-        raise Exit(ERROR)
 
 
 def _print(record: Execution, output: str) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 import structlog
+from msgspec import structs
 
 from perdure.base.clock import MINUTE, SECOND, Clock
 from perdure.engine.pace import Pace
 from perdure.engine.text_heads import TextHeads
+from perdure.engine.unfollowed import unfollowed
 from perdure.store.interface import FeedEntry, Store
 from perdure.store.search.records import IndexState
 from perdure.store.search.segment import GROUP, SEGMENT, SegmentBuilder
@@ -21,6 +24,8 @@ from perdure.store.search.segment import GROUP, SEGMENT, SegmentBuilder
 LEASE = MINUTE
 COMMITS_AT_ONCE = 200
 """Of each writer."""
+ENTRIES_BYTES = 256 * 1024
+"""Of these commits' entries: one commit may start a thousand executions, and what waits for the index has no bound."""
 OLDER_AT_ONCE = SEGMENT
 FOLLOW_S = 2.0
 """From one look for commits to the next; a search looks through what came since."""
@@ -60,15 +65,21 @@ class Indexer:
                 self._held_until, self.state = 0, None
                 return self._pace.chore(LEASE / SECOND / 2)
             self._held_until = now + LEASE
+            await self._look_again()
         state = self.state or await self._store.texts.state() or await self._begun()
         if state is None:
             return FOLLOW_S
+        if self.state is None:
+            # Whoever had it before may have left more to do than what is committed from now on.
+            self._has_more = True
         batches = self._count_batches()
         self._rest = QUIET_REST if batches == self._batches else BUSY_REST
         is_quiet = batches == self._batches and self._store.sharing is None and self.state is not None
         self._batches = batches
         if is_quiet and not self._has_more:
-            return FOLLOW_S
+            # Whoever found the index damaged has emptied it. Where it is shared, a look with each lease has to do.
+            await self._look_again()
+            return FOLLOW_S if self.state is not None else IDLE_S
         is_behind = False if is_quiet else await self._follow(state)
         if self.state is None:
             return IDLE_S
@@ -79,6 +90,13 @@ class Indexer:
             await self._walk_back(self.state)
             self._has_more = True
         return IDLE_S if self._has_more else FOLLOW_S
+
+    async def _look_again(self) -> None:
+        """Forget what is known of an index that is not the one any more."""
+        if self.state is not None:
+            found = await self._store.texts.state()
+            if found is None or found.generation != self.state.generation:
+                self.state = None
 
     async def stop(self) -> None:
         """Follow what is left, so that the next start finds it, and let others hold the index."""
@@ -92,26 +110,26 @@ class Indexer:
         """Of an empty index: what is committed from now on is followed, what is there is walked through."""
         at = self._clock.now()
         position = await self._store.events.feed_end()
-        state = IndexState(position=position, built=_NEWEST.hex(), followed_at=at)
+        state = IndexState(position=position, built=_NEWEST.hex(), followed_at=at, generation=uuid4().hex)
         return state if await self._store.texts.begin(state, LEASE) else None
 
     async def _follow(self, state: IndexState) -> bool:
         """Note what the next commits brought; whether there are more."""
         at = self._clock.now()
-        commits = await unfollowed(self._store, state, COMMITS_AT_ONCE)
-        if commits is None:
+        found = await unfollowed(self._store, state, COMMITS_AT_ONCE, max_bytes=ENTRIES_BYTES)
+        if found is None:
             _log.warning("commits were forgotten before they were indexed; the index of texts is made anew")
             self.state = await self._begun()
             return True
         position = dict(state.position)
         entries: list[FeedEntry] = []
-        for writer, n, told in commits:
+        for writer, n, told in found.commits:
             position[writer] = n
             entries += told
-        is_behind = len(commits) >= COMMITS_AT_ONCE
+        is_behind = found.has_more
         tail = await self._changed(entries)
-        following = IndexState(position=position, built=state.built, followed_at=state.followed_at if is_behind else at)
-        if commits and not await self._store.texts.follow(following, tail, LEASE):
+        following = structs.replace(state, position=position, followed_at=state.followed_at if is_behind else at)
+        if found.commits and not await self._store.texts.follow(following, tail, LEASE):
             self.state = None
             return False
         self.state = following
@@ -128,9 +146,9 @@ class Indexer:
     async def _walk_back(self, state: IndexState) -> None:
         older = await self._store.heads.older(bytes.fromhex(state.built), OLDER_AT_ONCE)
         built = older[-1][1].hex() if len(older) == OLDER_AT_ONCE else ""
-        walked = IndexState(position=state.position, built=built, followed_at=state.followed_at)
-        if await self._store.texts.follow(walked, sorted(older), LEASE):
-            self.state = walked
+        walked = structs.replace(state, built=built)
+        is_ours = await self._store.texts.follow(walked, sorted(older), LEASE)
+        self.state = walked if is_ours else None
 
     async def _cut_segments(self) -> bool:
         """Whether a segment was made: there may be more to do."""
@@ -158,18 +176,3 @@ class Indexer:
             if len(parts) % PARTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         await self._store.texts.put_segment(workspace, ids, parts, LEASE)
-
-
-async def unfollowed(store: Store, state: IndexState, limit: int) -> list[tuple[int, int, list[FeedEntry]]] | None:
-    """The commits that the index has not followed yet, at most `limit` of each writer; None where some are gone."""
-    ends = await store.events.feed_end()
-    behind = {writer: state.position.get(writer, 0) for writer, n in ends.items() if n > state.position.get(writer, 0)}
-    if any(n > ends[writer] for writer, n in state.position.items() if writer in ends):
-        return None
-    commits = await store.events.commits(behind, limit) if behind else []
-    following = {writer: n + 1 for writer, n in behind.items()}
-    for writer, n, _ in commits:
-        if n != following[writer]:
-            return None
-        following[writer] = n + 1
-    return commits

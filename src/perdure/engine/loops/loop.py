@@ -36,10 +36,6 @@ class Loop:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"perdure-{self.name}")
 
-    @property
-    def is_running(self) -> bool:
-        return self._task is not None
-
     def wake(self) -> None:
         self._woken.set()
 

@@ -121,7 +121,15 @@ class Supervision:
                 process = subprocess.Popen(  # noqa: ASYNC220
                     argv, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True
                 )
-            if await asyncio.get_running_loop().sock_recv(ours, 1) != supervisor.READY:
+            try:
+                said = await asyncio.get_running_loop().sock_recv(ours, 1)
+            except BaseException:
+                # Nobody else knows of it yet; whoever was cancelled would leave it behind.
+                ours.close()
+                process.kill()
+                process.wait()
+                raise
+            if said != supervisor.READY:
                 ours.close()
                 await asyncio.to_thread(process.wait)
                 raise SpawnFailed(where="supervisor", errno=0, text="the supervisor ended before it was ready")
@@ -278,7 +286,6 @@ class _KeeperLine(asyncio.Protocol):
         self._supervision = supervision
         self._transport: asyncio.WriteTransport | None = None
         self._received = b""
-        self._was_told = False
         self._end: Ended | None = None
         self._outliving: asyncio.Task[None] | None = None
 

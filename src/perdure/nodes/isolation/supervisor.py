@@ -127,8 +127,9 @@ class Supervisor:
     def _hear_moments(self) -> None:
         """The last one counts. A write is whole, for it is shorter than PIPE_BUF."""
         with contextlib.suppress(BlockingIOError):
-            told = os.read(self._moments, 512 * MOMENT.size)
-            (self._until,) = MOMENT.unpack(told[-MOMENT.size :])
+            # Whoever stood still for long finds many, of which all but the last may be over.
+            while told := os.read(self._moments, 512 * MOMENT.size):
+                (self._until,) = MOMENT.unpack(told[-MOMENT.size :])
 
     def _hear(self) -> bool:
         """One message; False when the engine is gone."""

@@ -13,9 +13,10 @@ from perdure.base.clock import Clock
 from perdure.errors import BackupBroken, StoreIncompatible, StoreUnavailable
 from perdure.store.backups.manifest import CONTENTS, DATABASE, Manifest, file_sha256, read_manifest
 from perdure.store.backups.take import StorageAt
-from perdure.store.copying.copier import copy_store
-from perdure.store.copying.interface import Copy, Watcher
-from perdure.store.copying.places import FolderOf, Place, opened_target
+from perdure.store.copying.copier import MISSING_SHOWN, copy_store
+from perdure.store.copying.folders import Folders
+from perdure.store.copying.interface import Copy, Source, Watcher
+from perdure.store.copying.places import Place, opened_target
 from perdure.store.copying.sqlite_source import SqliteSource
 from perdure.store.sqlite.connection import open_writer
 from perdure.store.sqlite.migrate import migrate, migrations
@@ -25,7 +26,7 @@ async def restore_backup(
     backup: Path,
     place: Place,
     *,
-    folder_of: FolderOf,
+    folders: Folders,
     storage: StorageAt,
     chunk_bytes: int,
     clock: Clock,
@@ -37,15 +38,15 @@ async def restore_backup(
     told that it does not go on.
 
     Args:
-        folder_of: where the contents of a SQLite store will lie.
+        folders: where the store's contents will lie.
         storage: keeps contents in that folder.
-        chunk_bytes: into which contents in a database are cut.
+        chunk_bytes: into which contents in tables are cut.
 
     Raises:
         BackupBroken: it is not whole, or not what it was.
         StoreNotEmpty: there is something at `place`.
         StoreIncompatible: a newer perdure made the backup.
-        ContentsMissing, StoreDamaged, StoreError
+        StoreDamaged, StoreError
     """
     manifest = read_manifest(backup)
     newest = migrations()[-1].number
@@ -54,7 +55,7 @@ async def restore_backup(
             f"the backup {backup} has schema {manifest.schema}, this perdure knows {newest}: a newer one must restore it",
             schema=manifest.schema,
         )
-    async with opened_target(place, folder_of, chunk_bytes=chunk_bytes) as target:
+    async with opened_target(place, folders, chunk_bytes=chunk_bytes) as target:
         beside = place.parent if isinstance(place, Path) else None
         with tempfile.TemporaryDirectory(dir=beside, prefix=".perdure-restore-") as folder:
             database = Path(folder) / DATABASE
@@ -62,17 +63,37 @@ async def restore_backup(
             source = await SqliteSource.open(database, storage(backup / CONTENTS))
             source.place = str(backup)
             try:
+                await _refuse_lost_contents(source, backup, manifest)
                 done = await copy_store(
                     source,
                     target,
                     clock=clock,
                     watcher=watcher,
-                    without_missing=manifest.contents_missing > 0,
+                    without_missing=True,
                     rewound=True,
                 )
             finally:
                 await source.close()
     return msgspec.structs.replace(done, source=str(backup))
+
+
+async def _refuse_lost_contents(source: Source, backup: Path, manifest: Manifest) -> None:
+    """What the store did not have any more when it was backed up is forgiven, what the backup has lost since is not."""
+    missing = [
+        content.sha256.hex()
+        async for block in source.contents()
+        for content in block
+        if not await source.has_content(content.sha256)
+    ]
+    lost = len(missing) - manifest.contents_missing
+    if lost > 0:
+        shown = ", ".join(missing[:MISSING_SHOWN]) + ("" if len(missing) <= MISSING_SHOWN else ", …")
+        before = f" ({manifest.contents_missing} of these it never had)" if manifest.contents_missing else ""
+        raise BackupBroken(
+            f"the backup {backup} has lost {lost} contents since it was made: sha-256 {shown}{before}. Put them back into "
+            f"its folder {CONTENTS}",
+            path=str(backup),
+        )
 
 
 def _unpack(backup: Path, manifest: Manifest, database: Path) -> None:

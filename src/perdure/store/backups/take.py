@@ -21,13 +21,12 @@ from perdure.errors import ArtifactNotFound, ContentsMissing, StoreDamaged, Stor
 from perdure.store.backups.manifest import CONTENTS, DATABASE, FORMAT, MANIFEST, Manifest, file_sha256
 from perdure.store.copying import sql
 from perdure.store.copying.copier import MISSING_SHOWN, copy_store
+from perdure.store.copying.folders import Folders, put_pieces
 from perdure.store.copying.interface import Content, ContentFolder, Watcher
-from perdure.store.copying.places import FolderOf, Place, place_text
-from perdure.store.copying.postgres_source import PostgresSource
+from perdure.store.copying.places import Place, opened_source, place_text
 from perdure.store.copying.sqlite_source import SqliteSource
-from perdure.store.copying.sqlite_target import SqliteTarget, flush, put_pieces
+from perdure.store.copying.sqlite_target import SqliteTarget, flush
 from perdure.store.faults import reach
-from perdure.store.postgres.url import Address
 from perdure.store.sqlite.connection import open_backup
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.migrate import migrations
@@ -39,7 +38,7 @@ async def take_backup(
     place: Place,
     to: Path,
     *,
-    folder_of: FolderOf,
+    folders: Folders,
     storage: StorageAt,
     clock: Clock,
     watcher: Watcher,
@@ -48,7 +47,7 @@ async def take_backup(
     """Back the store up as it is at one moment, into the folder `to`, which must not be there. Its users go on.
 
     Args:
-        folder_of: where the contents of a SQLite store lie.
+        folders: where the store's contents lie.
         storage: keeps contents in that folder.
         without_missing: although contents are missing, without those.
 
@@ -61,11 +60,14 @@ async def take_backup(
     with _disk_trouble(to), _draft(to) as draft:
         contents = storage(draft / CONTENTS)
         if isinstance(place, Path):
-            missing = await _from_file(
-                place, draft, folder_of(place), contents, watcher, without_missing=without_missing
-            )
+            stored = folders.of_file(place)
+            with stored.held():
+                missing = await _from_file(place, draft, stored, contents, watcher, without_missing=without_missing)
         else:
-            async with _opened_source(place) as source, _opened_target(draft, contents) as target:
+            async with (
+                opened_source(place, folders, at_rest=False) as source,
+                _opened_target(draft, contents) as target,
+            ):
                 done = await copy_store(source, target, clock=clock, watcher=watcher, without_missing=without_missing)
             missing = done.contents_missing
         manifest = await asyncio.to_thread(_settled, draft, place_text(place), at, missing)
@@ -122,15 +124,6 @@ async def _watched(folder: ContentFolder, content: Content, watcher: Watcher) ->
     async for piece in folder.open(content.sha256):
         watcher.advance(len(piece), "contents")
         yield piece
-
-
-@asynccontextmanager
-async def _opened_source(address: Address) -> AsyncIterator[PostgresSource]:
-    source = await PostgresSource.open(address, at_rest=False)
-    try:
-        yield source
-    finally:
-        await source.close()
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -42,6 +43,10 @@ class ContentFolder(Protocol):
         ...
 
     def open(self, sha256: bytes) -> AsyncIterator[bytes]: ...
+    def held(self) -> AbstractContextManager[None]:
+        """Nothing is removed from it meanwhile."""
+        ...
+
     async def put_file(self, path: str | os.PathLike[str]) -> StoredContent: ...
 
 

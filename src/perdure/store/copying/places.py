@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 from perdure.errors import InvalidSettings
-from perdure.store.copying.interface import ContentFolder, Source, Target
+from perdure.store.copying.folders import Folders
+from perdure.store.copying.interface import Source, Target
 from perdure.store.copying.postgres_source import PostgresSource
 from perdure.store.copying.postgres_target import PostgresTarget
 from perdure.store.copying.sqlite_source import SqliteSource
@@ -17,9 +18,6 @@ from perdure.store.sqlite import moved
 
 Place = Path | Address
 """A SQLite file, or a schema of a PostgreSQL database."""
-
-FolderOf = Callable[[Path], ContentFolder]
-"""Where the contents of the store in that file lie."""
 
 
 def parse_place(text: str) -> Place:
@@ -43,27 +41,30 @@ def place_text(place: Place) -> str:
 
 
 @asynccontextmanager
-async def opened_source(place: Place, folder_of: FolderOf, *, at_rest: bool = True) -> AsyncIterator[Source]:
+async def opened_source(place: Place, folders: Folders, *, at_rest: bool = True) -> AsyncIterator[Source]:
     """At rest, or in use meanwhile. Raises what `PostgresSource.open` and `SqliteSource.open` raise."""
-    source: Source
-    if isinstance(place, Path):
-        source = await SqliteSource.open(place, folder_of(place), at_rest=at_rest)
-    else:
-        source = await PostgresSource.open(place, at_rest=at_rest)
-    try:
-        yield source
-    finally:
-        await source.close()
+    folder = folders.of_file(place) if isinstance(place, Path) else folders.of_database
+    # From before the moment that the source shows: what its rows refer to then is not removed while it is read.
+    with nullcontext() if folder is None else folder.held():
+        source: Source
+        if isinstance(place, Path):
+            source = await SqliteSource.open(place, folders.of_file(place), at_rest=at_rest)
+        else:
+            source = await PostgresSource.open(place, folder=folder, at_rest=at_rest)
+        try:
+            yield source
+        finally:
+            await source.close()
 
 
 @asynccontextmanager
-async def opened_target(place: Place, folder_of: FolderOf, *, chunk_bytes: int) -> AsyncIterator[Target]:
-    """Contents in a database are cut into chunks. Raises what `PostgresTarget.open` and `SqliteTarget.open` raise."""
+async def opened_target(place: Place, folders: Folders, *, chunk_bytes: int) -> AsyncIterator[Target]:
+    """Contents in tables are cut into chunks. Raises what `PostgresTarget.open` and `SqliteTarget.open` raise."""
     target: Target
     if isinstance(place, Path):
-        target = await SqliteTarget.open(place, folder_of(place))
+        target = await SqliteTarget.open(place, folders.of_file(place))
     else:
-        target = await PostgresTarget.open(place, chunk_bytes=chunk_bytes)
+        target = await PostgresTarget.open(place, chunk_bytes=chunk_bytes, folder=folders.of_database)
     try:
         yield target
     finally:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from perdure.base.ids import id_time
-from perdure.store.copying.interface import Content, FeedEnd
+from perdure.store.copying.folders import is_in
+from perdure.store.copying.interface import Content, ContentFolder, FeedEnd
 from perdure.store.copying.postgres_session import Session
 from perdure.store.copying.sql import CONTENTS, FIRST_ID, UNFINISHED, count_sql
 from perdure.store.copying.tables import WIDE, Table
@@ -21,18 +22,18 @@ _HAS_CONTENT = "SELECT EXISTS (SELECT 1 FROM blob_contents AS c WHERE c.sha256 =
 class PostgresSource:
     """`perdure.store.copying.interface.Source`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, folder: ContentFolder | None) -> None:
         """See `open`."""
         self._session = session
+        self._folder = folder
         self.place = session.address.place
         self.all = session.all
         self.columns = session.columns
         self.rows = session.rows
-        self.content = session.content
 
     @classmethod
-    async def open(cls, address: Address, *, at_rest: bool = True) -> Self:
-        """Nobody can write to the store until it is closed; not `at_rest`, all go on, and what they commit is not seen.
+    async def open(cls, address: Address, *, folder: ContentFolder | None = None, at_rest: bool = True) -> Self:
+        """`folder` is where its contents lie, if not in its tables. Nobody can write to the store until it is closed; not `at_rest`, all go on, and what they commit is not seen.
 
         Raises `StoreInUse` while workers are alive and it is to be at rest, `StoreIncompatible` for another schema, `StoreBusy`,
         `StoreUnavailable`.
@@ -48,7 +49,7 @@ class PostgresSource:
         except BaseException:
             session.close()
             raise
-        return cls(session)
+        return cls(session, folder)
 
     async def count(self, table: Table) -> int:
         return int(await self._session.value(count_sql(table)))
@@ -74,7 +75,13 @@ class PostgresSource:
             yield [Content(*row) for row in block]
 
     async def has_content(self, sha256: bytes) -> bool:
+        if self._folder is not None:
+            return await is_in(self._folder, sha256)
         return bool(await self._session.value(_HAS_CONTENT, sha256))
+
+    async def content(self, sha256: bytes) -> AsyncIterator[bytes]:
+        async for piece in (self._session.content if self._folder is None else self._folder.open)(sha256):
+            yield piece
 
     async def close(self) -> None:
         self._session.close()

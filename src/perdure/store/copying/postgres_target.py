@@ -9,7 +9,8 @@ from typing import Any, Self
 from perdure.base.clock import DAY
 from perdure.errors import CommitUnknown, RowRefused, StoreError, StoreNotEmpty, StoreUnavailable
 from perdure.store.copying.comparing import key_text
-from perdure.store.copying.interface import Content, FeedEnd, Row
+from perdure.store.copying.folders import put_pieces
+from perdure.store.copying.interface import Content, ContentFolder, FeedEnd, Row
 from perdure.store.copying.postgres_session import Session
 from perdure.store.copying.sql import filled_sql
 from perdure.store.copying.tables import TABLES, Table
@@ -26,25 +27,25 @@ OLDEST_PARTITION_US = 183 * DAY
 _ALL = ", ".join([*(table.name for table in TABLES), "writers", "blob_contents", "blob_chunks"])
 _GO_ON = "SELECT setval(pg_get_serial_sequence($1, $2)::regclass, $3)"
 _WRITER = "INSERT INTO writers (number, session, commits, n, at) VALUES ($1, 0, 0, $2, $3)"
-_CONTENT = "INSERT INTO blob_contents (sha256, size_bytes, chunks, created_at) VALUES ($1, $2, $3, $4)"
+_CONTENT = "INSERT INTO blob_contents (sha256, size_bytes, chunks, put_at) VALUES ($1, $2, $3, $4)"
 _NOW = "SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
 
 
 class PostgresTarget:
     """`perdure.store.copying.interface.Target`."""
 
-    def __init__(self, session: Session, *, chunk_bytes: int) -> None:
+    def __init__(self, session: Session, *, chunk_bytes: int, folder: ContentFolder | None) -> None:
         """See `open`."""
         self._session = session
+        self._folder = folder
         self._chunk_bytes = chunk_bytes
         self.place = session.address.place
         self.columns = session.columns
         self.rows = session.rows
-        self.content = session.content
 
     @classmethod
-    async def open(cls, address: Address, *, chunk_bytes: int) -> Self:
-        """An empty database gets its tables. Contents are cut into chunks.
+    async def open(cls, address: Address, *, chunk_bytes: int, folder: ContentFolder | None = None) -> Self:
+        """An empty database gets its tables. Contents go into the folder, or are cut into chunks where there is none.
 
         Raises `StoreNotEmpty`, `StoreInUse`, `StoreIncompatible`, `StoreBusy`, `StoreUnavailable`.
         """
@@ -61,7 +62,7 @@ class PostgresTarget:
         except BaseException:
             session.close()
             raise
-        return cls(session, chunk_bytes=chunk_bytes)
+        return cls(session, chunk_bytes=chunk_bytes, folder=folder)
 
     async def prepare(self, *, oldest: int | None) -> None:
         """Afterwards nobody else can use the tables until it is kept, or closed."""
@@ -80,10 +81,17 @@ class PostgresTarget:
         await self._session.copy(table.name, columns, _fitting(table, columns, blocks))
 
     async def put_content(self, content: Content, pieces: AsyncIterator[bytes]) -> None:
+        if self._folder is not None:
+            await put_pieces(self._folder, content, pieces, beside=None)
+            return
         chunks = _Chunks(content.sha256, pieces, self._chunk_bytes)
         await self._session.copy("blob_chunks", ("sha256", "n", "data"), chunks.rows())
         now = await self._session.value(_NOW)
         await self._session.run(_CONTENT, content.sha256, chunks.size_bytes, chunks.count, now)
+
+    async def content(self, sha256: bytes) -> AsyncIterator[bytes]:
+        async for piece in (self._session.content if self._folder is None else self._folder.open)(sha256):
+            yield piece
 
     async def go_on_after(self, table: Table, number: int) -> None:
         if number:
@@ -151,7 +159,8 @@ async def _fitting(table: Table, columns: Sequence[str], blocks: AsyncIterator[l
                     name = columns[row.index(value)]
                     raise RowRefused(
                         f"{name} in the row of {table.name} with {key_text(table, columns, row)} holds U+0000, "
-                        "which PostgreSQL cannot keep in a text"
+                        "which PostgreSQL cannot keep in a text. Delete that at the source (perdure execution delete, "
+                        "perdure flow delete), and copy again"
                     )
             yield row
         reach("copying")

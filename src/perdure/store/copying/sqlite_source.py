@@ -12,7 +12,8 @@ from typing import Any, Self, TypeVar
 import apsw
 
 from perdure.base.ids import id_time
-from perdure.errors import ArtifactNotFound, StoreIncompatible, StoreUnavailable
+from perdure.errors import StoreIncompatible, StoreUnavailable
+from perdure.store.copying.folders import is_in
 from perdure.store.copying.interface import Content, ContentFolder, FeedEnd, Row
 from perdure.store.copying.sql import CONTENTS, FIRST_ID, UNFINISHED, count_sql, select_sql
 from perdure.store.copying.tables import WIDE, Table
@@ -187,11 +188,7 @@ class SqliteSource:
             yield [Content(*row) for row in block]
 
     async def has_content(self, sha256: bytes) -> bool:
-        try:
-            await self._folder.size(sha256)
-        except ArtifactNotFound:
-            return False
-        return True
+        return await is_in(self._folder, sha256)
 
     async def close(self) -> None:
         if self._connection is not None:

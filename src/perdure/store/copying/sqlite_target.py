@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import apsw
 
-from perdure.errors import StoreDamaged, StoreNotEmpty
+from perdure.errors import StoreNotEmpty
+from perdure.store.copying.folders import put_pieces
 from perdure.store.copying.interface import Content, ContentFolder, FeedEnd, Row
 from perdure.store.copying.sqlite_source import LAST_WRITER, Tables, Thread
 from perdure.store.copying.tables import Table
@@ -18,6 +18,7 @@ from perdure.store.faults import reach
 from perdure.store.sqlite.connection import open_writer, refuse_unsafe_library
 from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
+from perdure.store.sqlite.moved import refuse_moved
 from perdure.store.sqlite.store import keep_private, make_folder
 from perdure.store.sqlite.text_index import SUFFIX as INDEX_SUFFIX
 from perdure.store.sqlite.writer import WRITER
@@ -32,15 +33,17 @@ class SqliteTarget:
     """`perdure.store.copying.interface.Target`."""
 
     def __init__(self, path: Path, folder: ContentFolder) -> None:
-        """`folder` is where its contents will lie. Raises `StoreNotEmpty`, `StoreLocked`, `StoreUnavailable`."""
+        """`folder` is where its contents will lie. Raises `StoreNotEmpty`, `StoreMoved`, `StoreLocked`, `StoreUnavailable`."""
         refuse_unsafe_library()
         make_folder(path)
         self.place = str(path)
         self._path = path
         self._lock = OwnerLock(path)
-        if path.exists():
+        try:
+            _refuse_what_is_there(path)
+        except BaseException:
             self._lock.release()
-            raise StoreNotEmpty(f"{path} is there already; name a file that is not", path=str(path))
+            raise
         self._draft = path.with_name(path.name + ".copying")
         self._folder = folder
         self._thread = Thread(self._draft)
@@ -110,6 +113,8 @@ class SqliteTarget:
         keep_private(self._draft)
         connection = open_writer(self._draft)
         migrate(connection, self._draft, migrations())
+        # What a new store is given of its own is the source's in a copy.
+        connection.execute("DELETE FROM measures")
         # Until it is whole nobody needs it: one flush at the end is enough.
         connection.pragma("synchronous", "off")
         return connection
@@ -141,15 +146,19 @@ class SqliteTarget:
             self._draft.with_name(self._draft.name + suffix).unlink(missing_ok=True)
 
 
-async def put_pieces(folder: ContentFolder, content: Content, pieces: AsyncIterator[bytes], *, beside: Path) -> None:
-    """Raises `StoreDamaged` for pieces that are not that content; it is written beside a path first."""
-    with tempfile.NamedTemporaryFile(dir=beside.parent, prefix=".perdure-copy-") as file:
-        async for piece in pieces:
-            file.write(piece)
-        file.flush()
-        stored = await folder.put_file(file.name)
-    if stored.sha256 != content.sha256:
-        raise StoreDamaged(f"the content with sha-256 {content.sha256.hex()} is not the one that its rows tell of")
+def _refuse_what_is_there(path: Path) -> None:
+    """Raises `StoreNotEmpty`, `StoreMoved`."""
+    refuse_moved(path)
+    if path.exists():
+        raise StoreNotEmpty(f"{path} is there already; name a file that is not", path=str(path))
+    for suffix in ("-wal", "-journal"):
+        log = path.with_name(path.name + suffix)
+        if log.exists():
+            raise StoreNotEmpty(
+                f"{log} is there: the log of a store that was at {path}, which would change the new one. Move it to where "
+                "that file is now, or remove it",
+                path=str(log),
+            )
 
 
 def flush(path: Path) -> None:

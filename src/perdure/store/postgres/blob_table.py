@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from perdure.errors import StoreBusy
@@ -15,6 +16,13 @@ _CONNECTIONS = 2
 _PATIENCE_S = 30.0
 """For one chunk."""
 _TURN_PATIENCE_S = 60.0
+_SECOND = 1_000_000
+_CHUNKS_AT_ONCE = 200
+"""That are removed in one transaction."""
+_NAMES = (
+    "content", "content_chunk", "content_chunk_put", "content_put", "content_hold", "contents_among", "contents_old",
+    "contents_remove", "content_chunks_remove",
+)  # fmt: skip
 _SETTINGS = WRITING | {"lock_timeout": "10000", "enable_bitmapscan": "on"}
 
 
@@ -23,7 +31,7 @@ class PostgresBlobTable:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._calls = Calls(address, _SETTINGS, "content", "content_chunk", "content_chunk_put", "content_put")
+        self._calls = Calls(address, _SETTINGS, *_NAMES)
         self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._free: list[Connection] = []
 
@@ -43,6 +51,33 @@ class PostgresBlobTable:
     async def finish(self, sha256: bytes, *, size_bytes: int, chunks: int) -> None:
         """All chunks are written: the content is whole, for good."""
         await self._call("content_put", synchronous_commit="on", sha256=sha256, size_bytes=size_bytes, chunks=chunks)
+
+    async def hold(self, sha256: bytes) -> bool:
+        """Whether it is there, whole; then it counts as put now."""
+        return bool(await self._call("content_hold", sha256=sha256))
+
+    async def among(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        return {found for (found,) in await self._call("contents_among", sha256s=list(sha256s))}
+
+    async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
+        """Some contents behind a hash, in order, that were not put for so long; those begun and never finished, too."""
+        rows = await self._call("contents_old", after=after, age=int(age_s * _SECOND))
+        return [sha256 for (sha256,) in rows]
+
+    async def remove(self, sha256s: Sequence[bytes], *, age_s: float) -> int:
+        """A content first, then its chunks; those that are left where that was cut off are found as begun contents."""
+        age = int(age_s * _SECOND)
+        # Its commit need not wait for the disk: what comes back after a crash is removed again.
+        rows = await self._call("contents_remove", synchronous_commit="off", sha256s=list(sha256s), age=age)
+        removed = {sha256 for (sha256,) in rows}
+        for sha256 in sha256s:
+            while chunks := await self._call(
+                "content_chunks_remove", synchronous_commit="off", sha256=sha256, age=age, limit=_CHUNKS_AT_ONCE
+            ):
+                removed.add(sha256)
+                if len(chunks) < _CHUNKS_AT_ONCE:
+                    break
+        return len(removed)
 
     def close(self) -> None:
         while self._free:

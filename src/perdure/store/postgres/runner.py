@@ -1,7 +1,8 @@
 """Carries out what procedures request, on one connection.
 
 Rows travel as one array for each column, so that a statement has one text, and one plan, whatever the
-number of its rows.
+number of its rows. Changes that answer nothing are kept back until something must come after them, and then go
+together: a procedure hears of their refusal later than it asked for them, or not at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from perdure.store.postgres.connection import Connection
 from perdure.store.postgres.failures import translated
+from perdure.store.postgres.gathering import MOST_TEXTS, together, traits
 from perdure.store.statements import All, Library, Lock, Many, Procedure, Query, Request, Savepoint, Statement, T
 
 MOST_ROWS = 4_096
@@ -85,6 +87,8 @@ class Statements:
         }
 
         self._parts = {name: statement.parts for name, statement in library.statements.items()}
+        self.traits = {name: traits(statement) for name, statement in library.statements.items()}
+        self._together: dict[tuple[str, ...], str] = {}
 
     def literal(self, name: str, numbers: Mapping[str, int]) -> str:
         """The text of a statement of one part with integers in the place of its parameters, to be sent with others."""
@@ -96,19 +100,46 @@ class Statements:
         places = self._columns[name]
         return [columns[places[column]] for column in order]
 
+    def together(self, names: tuple[str, ...]) -> str | None:
+        """One text of several plain statements, with the parameters of one after those of the other; None for a rare one."""
+        found = self._together.get(names)
+        if found is None and len(self._together) < MOST_TEXTS:
+            found = self._together[names] = together(
+                [
+                    (f"{name}_{number}" if number else name, part.sql, len(part.order))
+                    for name in names
+                    for number, part in enumerate(self.compiled[name])
+                ]
+            )
+        return found
+
 
 class Runner:
-    """Runs procedures to their end; one request is one round trip."""
+    """Runs procedures to their end."""
 
-    def __init__(self, connection: Connection, statements: Statements, place: str) -> None:
+    def __init__(self, connection: Connection, statements: Statements, place: str, *, one_by_one: bool = False) -> None:
+        """`one_by_one`: each request is carried out before the procedure goes on, so that it hears what becomes of it."""
         self.rows = 0
         self.has_written = False
+        self._one_by_one = one_by_one
+        self._gathered: list[Many] = []
+        self._gathered_tables: set[str] = set()
         self._connection = connection
         self._statements = statements
         self._place = place
 
     async def run(self, procedure: Procedure[T]) -> T:
-        """Errors of the database are raised inside the procedure, at its request, as those of our tree."""
+        """Errors of the database are raised inside the procedure, at one of its requests, as those of our tree."""
+        # What a procedure that failed had kept back is not the next one's.
+        self._gathered, self._gathered_tables = [], set()
+        result = await self._drive(procedure)
+        try:
+            await self._send_gathered()
+        except Exception as error:
+            raise translated(error, self._place) or error from error
+        return result
+
+    async def _drive(self, procedure: Procedure[T]) -> T:
         try:
             request = next(procedure)
             while True:
@@ -124,7 +155,15 @@ class Runner:
 
     async def _carry_out(self, request: Request) -> list[Any]:
         if isinstance(request, Many):
+            traits = self._statements.traits[request.name]
+            if not self._gathered_tables.isdisjoint(traits.words):
+                await self._send_gathered()
+            if traits.is_plain and not self._one_by_one and len(request.rows) <= MOST_ROWS:
+                self._gathered.append(request)
+                self._gathered_tables |= traits.written
+                return []
             return await self._many(request)
+        await self._send_gathered()
         fetch = self._connection.fetch
         if isinstance(request, All):
             answer: list[Any] = []
@@ -141,6 +180,21 @@ class Runner:
         assert isinstance(request, Savepoint)
         await self._connection.execute(request.value)
         return []
+
+    async def _send_gathered(self) -> None:
+        gathered, self._gathered, self._gathered_tables = self._gathered, [], set()
+        sql = self._statements.together(tuple(one.name for one in gathered)) if len(gathered) > 1 else None
+        if sql is None:
+            for request in gathered:
+                await self._many(request)
+            return
+        arrays: list[Any] = []
+        for name, rows in gathered:
+            self.rows += len(rows)
+            for part in self._statements.compiled[name]:
+                arrays += self._statements.arrays(name, part.order, rows)
+        self.has_written = True
+        await self._connection.fetch(sql, *arrays)
 
     async def _many(self, request: Many) -> list[Any]:
         rows = request.rows

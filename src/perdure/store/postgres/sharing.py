@@ -32,6 +32,9 @@ class PostgresSharing:
     async def make_partitions(self) -> int:
         return await self._partitions.make()
 
+    async def drop_partitions(self, before: int) -> int:
+        return await self._partitions.drop(before=before)
+
 
 def _time_there() -> Procedure[tuple[float, int, float]]:
     """(when it was asked, its answer in microseconds, when that came); the turn for a connection is not counted."""

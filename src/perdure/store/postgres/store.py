@@ -19,12 +19,13 @@ from perdure.store.postgres.text_index import IndexConnection
 from perdure.store.postgres.url import Address, parse_url
 from perdure.store.postgres.writer import Writer
 from perdure.store.procedures.claim import load_execution
-from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
+from perdure.store.reads.catalogue import StoredArtifacts, StoredContents, StoredFlows, StoredTokens, StoredWorkers
 from perdure.store.reads.events import StoredEvents
 from perdure.store.reads.executions import StoredExecutions
 from perdure.store.reads.heads import StoredHeads
 from perdure.store.reads.inbox import ping, unread_messages
 from perdure.store.reads.node_runs import StoredNodeRuns
+from perdure.store.reads.operations import StoredOperations
 from perdure.store.reads.waits import StoredWaits
 from perdure.store.records import Claimed, Message
 from perdure.store.statements import All, Library, Procedure, library
@@ -51,6 +52,8 @@ class PostgresStore:
         self.events = StoredEvents(read)
         self.flows = StoredFlows(read)
         self.artifacts = StoredArtifacts(read)
+        self.operations = StoredOperations(read)
+        self.contents = StoredContents(read)
         self.tokens = StoredTokens(read)
         self.workers = StoredWorkers(read)
         self._index = IndexConnection(address, statements)

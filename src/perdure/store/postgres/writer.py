@@ -136,7 +136,7 @@ class Writer:
             await self.open()
         connection = self._connection
         assert connection is not None
-        runner = Runner(connection, self._statements, self._address.place)
+        runner = Runner(connection, self._statements, self._address.place, one_by_one=careful)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await connection.execute(self._begin)

@@ -118,7 +118,7 @@ def _put_ends(context: Context, applied: Sequence[Applied]) -> Procedure[None]:
     for advance, _ in applied:
         output, error = advance.output, advance.error
         for value in (output, *(value for run in advance.node_runs for value in (run.input, run.output))):
-            context.refer(advance.workspace, value, advance.updated_at)
+            context.refer(advance.execution_id, value)
         if output is not None or error is not None:
             text, blob, size = (None, None, None) if output is None else (output.text, output.blob, output.size)
             rows.append((advance.execution_id, text, blob, size, None if error is None else encode_text(error)))

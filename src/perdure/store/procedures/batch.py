@@ -12,15 +12,14 @@ from typing import Any
 
 from perdure.errors import CallerError, PerdureError, RowRefused, StoreError
 from perdure.store import commands
-from perdure.store.commands import Command, OutsideCommand, StartExecutions
+from perdure.store.commands import Command, OutsideCommand, StartExecutions, StepOperation
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost
-from perdure.store.procedures import answers, catalogue, flows, housekeeping, pauses, signals
+from perdure.store.procedures import answers, catalogue, flows, housekeeping, operations, pauses, signals
 from perdure.store.procedures.advance import apply_advances
 from perdure.store.procedures.cancel import cancel_executions
 from perdure.store.procedures.claim import claim_executions
 from perdure.store.procedures.context import Context, feed_entries
-from perdure.store.procedures.delete import delete_executions
-from perdure.store.procedures.expiry import expire_executions
+from perdure.store.procedures.delete import delete_executions, erase_executions, erase_history
 from perdure.store.procedures.interrupt import interrupt_workers, rescue_executions
 from perdure.store.procedures.messages import send_messages
 from perdure.store.procedures.queueing import standings
@@ -55,7 +54,16 @@ PROCEDURES: dict[type[Command], Callable[[Context, Any], Procedure[Any]]] = {
     commands.ForgetWorkers: housekeeping.forget_workers,
     commands.ForgetRates: housekeeping.forget_rates,
     commands.TrimFeed: housekeeping.trim_feed,
-    commands.ExpireExecutions: expire_executions,
+    commands.EraseExecutions: erase_executions,
+    commands.EraseHistory: erase_history,
+    commands.ProbeSpace: housekeeping.probe_space,
+    commands.CreateOperation: operations.create_operation,
+    commands.ClaimOperation: operations.claim_operation,
+    commands.CollectOperation: operations.collect_operation,
+    commands.StepOperation: operations.step_operation,
+    commands.ReleaseOperation: operations.release_operation,
+    commands.CancelOperation: operations.cancel_operation,
+    commands.ForgetOperations: operations.forget_operations,
 }
 """Every procedure raises its `CallerError`s before it writes anything."""
 
@@ -101,6 +109,9 @@ def apply_batch(batch: Batch, feed: tuple[int, int], *, careful: bool = False) -
 def _lock_in_order(batch: Batch) -> Procedure[None]:
     """Two processes that change the same executions come to their rows in the same order, so neither waits in a circle."""
     outside = [command.execution_id for command in batch.commands if isinstance(command, OutsideCommand)]
+    for command in batch.commands:
+        if isinstance(command, StepOperation):
+            outside += [step.execution_id for step in command.steps if step.start is None]
     if outside and len(outside) + len(batch.advances) > 1:
         yield from standings([*outside, *(advance.execution_id for advance in batch.advances)])
 

@@ -75,7 +75,7 @@ class Context:
         self.at = 0
         self._event_rows: list[tuple[Any, ...]] = []
         self._counts: dict[CounterKey, int] = {}
-        self._blobs: dict[tuple[str, bytes], tuple[int, int]] = {}
+        self._blobs: dict[tuple[bytes, bytes], int] = {}
 
     def record(self, id: bytes, workspace: str, flow: str, first_seq: int, events: list[Event], *, kind: str) -> None:
         """Events of one execution, numbered from `first_seq` on."""
@@ -111,10 +111,10 @@ class Context:
         self.count(*where, standing.status, standing.trigger_kind, standing.created_at, -1)
         self.count(*where, status, standing.trigger_kind, standing.created_at, 1, took=took)
 
-    def refer(self, workspace: str, value: Value | None, at: int) -> None:
-        """Note that a value's blob is in use."""
+    def refer(self, execution_id: bytes, value: Value | None) -> None:
+        """Note that an execution refers to the value's blob, which is kept for as long as it does."""
         if value is not None and value.blob is not None:
-            self._blobs[workspace, value.blob] = (value.size, at)
+            self._blobs[execution_id, value.blob] = value.size
 
     def due(self, at: int) -> None:
         self.due_at = at if self.due_at is None else min(self.due_at, at)
@@ -136,7 +136,7 @@ class Context:
         if counts:
             yield Many("counter_deltas_put", counts)
         if self._blobs:
-            yield Many("blobs_put", [(*key, *value) for key, value in self._blobs.items()])
+            yield Many("blobs_put", [(*key, size) for key, size in self._blobs.items()])
         self._event_rows, self._counts, self._blobs = [], {}, {}
 
 

@@ -1,6 +1,6 @@
 """Deleting executions that have ended, each with its children and units, and every row that they left.
 
-Contents of blobs and artifacts stay: other executions may share them.
+Contents of large values and artifacts stay, as other executions may refer to them; a sweep removes those that none does.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from perdure.base.codec import decode
 from perdure.base.ids import id_text
 from perdure.errors import CallerError, ExecutionNotEnded, ExecutionNotFound
 from perdure.model.states import TERMINAL, ExecutionKind
-from perdure.store.commands import DeleteExecutions
+from perdure.store.commands import DeleteExecutions, EraseExecutions, EraseHistory
 from perdure.store.procedures.context import Context, Standing, took
 from perdure.store.procedures.queueing import standings
-from perdure.store.statements import Many, Procedure
+from perdure.store.statements import All, Many, Procedure
 
 
 def delete_executions(context: Context, command: DeleteExecutions) -> Procedure[list[CallerError | None]]:
@@ -48,10 +48,50 @@ def delete_executions(context: Context, command: DeleteExecutions) -> Procedure[
     return [answers[id] for id in command.ids]
 
 
+def erase_executions(context: Context, command: EraseExecutions) -> Procedure[int | None]:
+    if not (yield from _goes_on(command.operation)):
+        return None
+    found = yield from standings(command.ids)
+    doomed = {id: one for id, one in found.items() if one.status in TERMINAL}
+    rows = yield Many("children_all", sorted((id,) for id in doomed))
+    below = [Standing._make(row) for row in rows]
+    # A child that stays keeps its parent, and that one its own.
+    stays = {child.parent for child in below if child.id not in doomed}
+    while stays:
+        doomed = {id: one for id, one in doomed.items() if id not in stays}
+        stays = {child.parent for child in below if child.parent in doomed and child.id not in doomed}
+    yield from erase(context, list(doomed.values()))
+    return len(doomed)
+
+
+def erase_history(context: Context, command: EraseHistory) -> Procedure[bool | None]:
+    if not (yield from _goes_on(command.operation)):
+        return None
+    found = yield from standings([command.execution_id])
+    if command.execution_id not in found or found[command.execution_id].status not in TERMINAL:
+        return False
+    for table in ("events", "node_runs"):
+        last = yield All(f"{table}_last", {"execution_id": command.execution_id, "limit": command.limit})
+        if last:
+            yield Many(f"{table}_drop", last)
+            return True
+    return False
+
+
+def _goes_on(operation: tuple[bytes, str] | None) -> Procedure[bool]:
+    """Whoever cancels it meanwhile waits for the lock of its row: nothing more is done once he has his answer."""
+    if operation is None:
+        return True
+    id, holder = operation
+    return bool((yield All("operation_goes_on", {"id": id, "holder": holder})))
+
+
 def erase(context: Context, doomed: Sequence[Standing]) -> Procedure[None]:
     """Every row of these executions, which have ended, and whose rows are locked; they are not counted any more."""
     if not doomed:
         return
+    # What others of this batch have told of them, or referred to in their name, would come after they are gone.
+    yield from context.settle()
     ids = sorted((one.id,) for one in doomed)
     marks = {id: (tags, key) for id, tags, key in (yield Many("executions_marks", ids))}
     tags: list[tuple[str, str, str, bytes]] = []

@@ -39,7 +39,8 @@ def put_flow(context: Context, command: PutFlow) -> Procedure[tuple[int, bool]]:
         )
     if not rows or deleted or rows[0][1] != number or rows[0][2] != command.source or rows[0][4] != command.description:
         flow = {**key, "latest": number, "description": command.description, "source": command.source}
-        yield All("flow_put", {**flow, "at": command.at})
+        # An insert that turns out to be an update would use a number up.
+        yield All("flow_change" if rows else "flow_put", {**flow, "at": command.at})
     return number, not same
 
 

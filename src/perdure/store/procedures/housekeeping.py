@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.clock import DAY, HOUR
-from perdure.store.commands import FoldCounters, ForgetKeys, ForgetRates, ForgetWorkers, TrimFeed
+from perdure.store.commands import FoldCounters, ForgetKeys, ForgetRates, ForgetWorkers, ProbeSpace, TrimFeed
 from perdure.store.procedures.context import Context
 from perdure.store.statements import All, Many, Procedure
 
@@ -27,11 +27,18 @@ def fold_counters(context: Context, command: FoldCounters) -> Procedure[int]:
         hours[workspace, status, trigger_kind, hour] += delta
         totals[workspace, flow, status, trigger_kind] += delta
         days[workspace, flow, status, trigger_kind, hour // HOURS_A_DAY] += delta
-    for name, found in (("counters_add", counters), ("hours_add", hours), ("days_add", days), ("totals_add", totals)):
-        yield Many(name, [(*key, delta) for key, delta in sorted(found.items())])
-    durations = _durations(sums)
-    if durations:
-        yield Many("durations_add", [(*key, delta) for key, delta in sorted(durations.items())])
+    for add, drop, found in (
+        ("counters_add", "counters_drop", counters),
+        ("hours_add", "hours_drop", hours),
+        ("days_add", "days_drop", days),
+        ("totals_add", "totals_drop", totals),
+        ("durations_add", "durations_drop", _durations(sums)),
+    ):
+        # What an execution passes through between two folds comes to nothing here, and leaves no row.
+        if changed := sorted((key, delta) for key, delta in found.items() if delta):
+            yield Many(add, [(*key, delta) for key, delta in changed])
+        if less := [key for key, delta in changed if delta < 0]:
+            yield Many(drop, less)
     yield All("counter_deltas_drop", {"last": max(row[7] for row in sums)})
     return sum(row[8] for row in sums)
 
@@ -71,6 +78,10 @@ def forget_rates(context: Context, command: ForgetRates) -> Procedure[tuple[str,
     if free:
         yield Many("rates_drop", free)
     return (seen[-1][0], seen[-1][1]) if len(seen) == command.limit else None
+
+
+def probe_space(context: Context, command: ProbeSpace) -> Procedure[None]:
+    yield All("measure_put", {"name": "probed_at", "value": command.at})
 
 
 def trim_feed(context: Context, command: TrimFeed) -> Procedure[int]:

@@ -39,7 +39,7 @@ def locked(workspace: str, execution_id: bytes) -> Procedure[Standing]:
         rows = yield Many("inbox_of", [(one.id,)])
         stopping = any(message_of(row).kind in (CANCEL, DEADLINE) for row in rows)
     if stopping:
-        raise ExecutionStopping(f"execution {name} is being stopped; it takes nothing more", id=name)
+        raise ExecutionStopping.of(name)
     return one
 
 

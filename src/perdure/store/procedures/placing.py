@@ -87,7 +87,7 @@ def put_executions(context: Context, plans: Sequence[Plan], at: int) -> Procedur
             context.record(new.id, new.workspace, new.flow, first + 1, chunk, kind=new.kind)
         if new.kind is ExecutionKind.FLOW:
             context.count(new.workspace, new.flow, plan.status, new.trigger_kind, new.created_at, 1)
-        context.refer(new.workspace, new.input, new.created_at)
+        context.refer(new.id, new.input)
         epoch = 1 if plan.status is ExecutionStatus.RUNNING else 0
         started.append(Started(new.id, numbers[new.id], plan.status, plan.reason, epoch, len(events)))
     skipped = [

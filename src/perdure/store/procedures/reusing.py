@@ -12,7 +12,7 @@ from perdure.model.states import NodeStatus
 from perdure.store.procedures.context import Context
 from perdure.store.procedures.queueing import standings
 from perdure.store.procedures.rows import artifact_row, node_run_row
-from perdure.store.records import NewExecution, Reuse
+from perdure.store.records import NewExecution, Reuse, ReusedRun
 from perdure.store.statements import Many, Procedure
 
 _TOLD = {
@@ -25,15 +25,17 @@ _TOLD = {
 
 
 def missing_sources(news: Sequence[NewExecution]) -> Procedure[dict[int, ExecutionNotFound]]:
-    """By index in `news`: replays whose original was deleted meanwhile. The others' stay until the transaction ends."""
+    """By index in `news`: replays whose original is deleted, or being deleted. The others' stay until the transaction ends."""
     wanted = {new.reuse.source for new in news if new.reuse is not None}
     if not wanted:
         return {}
     found = yield from standings(wanted)
+    # A deletion takes all events before the first node run: while one is left, none was missing in what was planned.
+    whole = {id for (id,) in (yield Many("executions_with_events", sorted((id,) for id in found)))} if found else set()
     return {
         index: ExecutionNotFound(f"there is no execution {id_text(new.reuse.source)} any more")
         for index, new in enumerate(news)
-        if new.reuse is not None and new.reuse.source not in found
+        if new.reuse is not None and new.reuse.source not in whole
     }
 
 
@@ -45,17 +47,36 @@ def put_reused(context: Context, replays: Sequence[NewExecution]) -> Procedure[N
     for new in replays:
         reuse = new.reuse
         assert reuse is not None
-        copied += [(new.id, reuse.source, *run[:5], run.came_from) for run in reuse.runs]
+        copied += [(new.id, reuse.source, *span) for span in _spans(reuse.runs)]
         edited += [node_run_row(new.id, run) for run in reuse.edited]
         artifacts += [artifact_row(artifact) for artifact in reuse.artifacts]
         for run in reuse.edited:
-            context.refer(new.workspace, run.output, new.created_at)
+            context.refer(new.id, run.output)
     if copied:
         yield Many("node_runs_reuse", copied)
     if edited:
         yield Many("node_runs_put", edited)
+    if copied:
+        # Of the copies, whose values did not pass through here.
+        yield Many("blobs_reuse", [(new.id, new.reuse.source) for new in replays if new.reuse is not None])
     if artifacts:
         yield Many("artifacts_put", artifacts)
+
+
+def _spans(runs: Sequence[ReusedRun]) -> list[tuple[str, str, int, int, int, str]]:
+    """The runs as (node, label, first ordinal, last, how much is added to each, new label): the items of a foreach are
+    copied at one go."""
+    spans: list[tuple[str, str, int, int, int, str]] = []
+    for run in sorted(runs, key=lambda run: (run.node, run.label, run.ordinal)):
+        shift = run.to_ordinal - run.ordinal
+        if spans:
+            node, label, first, last, added, to_label = spans[-1]
+            same = (node, label, last + 1, added, to_label)
+            if same == (run.node, run.label, run.ordinal, shift, run.to_label):
+                spans[-1] = (node, label, first, run.ordinal, added, to_label)
+                continue
+        spans.append((run.node, run.label, run.ordinal, run.ordinal, shift, run.to_label))
+    return spans
 
 
 def reused_count(new: NewExecution) -> int:

@@ -42,7 +42,11 @@ def start(context: Context, news: Sequence[NewExecution], at: int, *, atomic: bo
     answers: list[Answer | None] = [None] * len(news)
     followers = yield from _answer_repeated(news, answers, at)
     for index, gone in (yield from missing_sources(news)).items():
-        answers[index] = answers[index] or gone
+        if news[index].parent is None:
+            answers[index] = answers[index] or gone
+        else:
+            # A child has no caller to refuse: it begins anew.
+            news[index].reuse = news[index].replay_of = None
     undecided = [index for index in range(len(news)) if answers[index] is None and index not in followers]
     desk = yield from _open_desk([news[index] for index in undecided], at)
     plans: dict[int, Plan] = {}

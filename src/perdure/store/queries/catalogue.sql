@@ -17,6 +17,11 @@ SET
     updated_at = excluded.updated_at,
     deleted_at = NULL;
 
+-- name: flow_change
+UPDATE flows
+SET latest = :latest, description = :description, source = :source, updated_at = :at, deleted_at = NULL
+WHERE workspace = :workspace AND id = :id;
+
 -- name: flow_delete
 UPDATE flows SET deleted_at = :at, updated_at = :at WHERE workspace = :workspace AND id = :id;
 
@@ -169,6 +174,16 @@ ORDER BY t.id;
 -- rows: id uuid, workspace text, execution_id uuid, node text, ordinal bigint, attempt bigint, name text, path text
 -- rows: media_type text, size_bytes bigint, sha256 bytea, created_at bigint
 INSERT INTO artifacts {insert};
+
+-- name: contents_used
+-- rows: sha256 bytea
+-- returns: sha256 bytea
+WITH {batch}
+SELECT batch.sha256
+FROM batch
+WHERE
+    EXISTS (SELECT 1 FROM blobs AS b WHERE b.sha256 = batch.sha256)
+    OR EXISTS (SELECT 1 FROM artifacts AS a WHERE a.sha256 = batch.sha256);
 
 -- name: artifact
 -- returns: {artifact}

@@ -23,6 +23,16 @@ CROSS JOIN feed AS f ON f.writer = batch.writer AND f.n > batch.n
     AND f.n < batch.most + (SELECT min(l.n) FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n)
 ORDER BY f.writer, f.n;
 
+-- name: feed_sizes
+-- rows: writer bigint, n bigint, most bigint
+-- returns: writer bigint, n bigint, size bigint
+WITH {batch}
+SELECT f.writer, f.n, octet_length(f.entries)
+FROM batch
+CROSS JOIN feed AS f ON f.writer = batch.writer AND f.n > batch.n
+    AND f.n < batch.most + (SELECT min(l.n) FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n)
+ORDER BY f.writer, f.n;
+
 -- name: feed_stale
 -- returns: writer bigint, n bigint
 SELECT f.writer, f.n
@@ -75,9 +85,55 @@ INSERT INTO durations {insert}
 ON CONFLICT (workspace, grain, flow, period, status, trigger_kind, bucket)
 DO UPDATE SET count = durations.count + excluded.count;
 
+-- What has come to nothing: every execution passes through a few states, and is deleted in the end.
+-- name: counters_drop
+-- rows: workspace text, flow text, status text, trigger_kind text, hour bigint
+WITH {batch}
+DELETE FROM counters
+WHERE
+    (workspace, flow, status, trigger_kind, hour)
+    IN (SELECT batch.workspace, batch.flow, batch.status, batch.trigger_kind, batch.hour FROM batch)
+    AND count = 0;
+
+-- name: hours_drop
+-- rows: workspace text, status text, trigger_kind text, hour bigint
+WITH {batch}
+DELETE FROM hours
+WHERE
+    (workspace, status, trigger_kind, hour)
+    IN (SELECT batch.workspace, batch.status, batch.trigger_kind, batch.hour FROM batch)
+    AND count = 0;
+
+-- name: days_drop
+-- rows: workspace text, flow text, status text, trigger_kind text, day bigint
+WITH {batch}
+DELETE FROM days
+WHERE
+    (workspace, flow, status, trigger_kind, day)
+    IN (SELECT batch.workspace, batch.flow, batch.status, batch.trigger_kind, batch.day FROM batch)
+    AND count = 0;
+
+-- name: totals_drop
+-- rows: workspace text, flow text, status text, trigger_kind text
+WITH {batch}
+DELETE FROM totals
+WHERE
+    (workspace, flow, status, trigger_kind)
+    IN (SELECT batch.workspace, batch.flow, batch.status, batch.trigger_kind FROM batch)
+    AND count = 0;
+
+-- name: durations_drop
+-- rows: workspace text, grain text, flow text, period bigint, status text, trigger_kind text, bucket bigint
+WITH {batch}
+DELETE FROM durations
+WHERE
+    (workspace, grain, flow, period, status, trigger_kind, bucket)
+    IN (SELECT batch.workspace, batch.grain, batch.flow, batch.period, batch.status, batch.trigger_kind, batch.bucket FROM batch)
+    AND count = 0;
+
 -- name: blobs_put
--- rows: workspace text, sha256 bytea, size bigint, created_at bigint
-INSERT INTO blobs {insert} ON CONFLICT (workspace, sha256) DO NOTHING;
+-- rows: execution_id uuid, sha256 bytea, size bigint
+INSERT INTO blobs {insert} ON CONFLICT (execution_id, sha256) DO NOTHING;
 
 -- name: measure
 -- returns: value bigint

@@ -35,19 +35,38 @@ SELECT {node_run}
 FROM batch CROSS JOIN node_runs AS r ON r.execution_id = batch.id;
 
 -- name: node_runs_reuse
--- rows: execution_id uuid, source uuid, node text, ordinal bigint, label text, to_ordinal bigint, to_label text
--- rows: came_from uuid
+-- rows: execution_id uuid, source uuid, node text, label text, first bigint, last bigint, shift bigint, to_label text
 WITH {batch}
 INSERT INTO node_runs (
     execution_id, node, ordinal, label, type, status, attempt, input, input_blob, input_size, output, output_blob,
     output_size, error, started_at, finished_at, worker, reused_from, interruptions, child
 )
 SELECT
-    batch.execution_id, r.node, batch.to_ordinal, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
+    batch.execution_id, r.node, r.ordinal + batch.shift, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
     r.input_size, r.output, r.output_blob, r.output_size, r.error, r.started_at, r.finished_at, r.worker,
-    batch.came_from, r.interruptions, r.child
+    coalesce(r.reused_from, batch.source), r.interruptions, r.child
 FROM batch CROSS JOIN node_runs AS r
-    ON r.execution_id = batch.source AND r.node = batch.node AND r.ordinal = batch.ordinal AND r.label = batch.label;
+    ON
+        r.execution_id = batch.source
+        AND r.node = batch.node
+        AND r.ordinal BETWEEN batch.first AND batch.last
+        AND r.label = batch.label;
+
+-- What the copies refer to; where their original refers to nothing, they are not looked through.
+-- name: blobs_reuse
+-- rows: execution_id uuid, source uuid
+WITH {batch}
+INSERT INTO blobs (execution_id, sha256, size)
+SELECT r.execution_id, r.input_blob, r.input_size
+FROM batch CROSS JOIN node_runs AS r ON r.execution_id = batch.execution_id
+WHERE r.input_blob IS NOT NULL AND EXISTS (SELECT 1 FROM blobs AS b WHERE b.execution_id = batch.source)
+ON CONFLICT (execution_id, sha256) DO NOTHING;
+WITH {batch}
+INSERT INTO blobs (execution_id, sha256, size)
+SELECT r.execution_id, r.output_blob, r.output_size
+FROM batch CROSS JOIN node_runs AS r ON r.execution_id = batch.execution_id
+WHERE r.output_blob IS NOT NULL AND EXISTS (SELECT 1 FROM blobs AS b WHERE b.execution_id = batch.source)
+ON CONFLICT (execution_id, sha256) DO NOTHING;
 
 -- name: node_runs_recorded
 -- returns: node text, ordinal bigint, label text, status text, attempt bigint, has_error bigint, reused_from uuid

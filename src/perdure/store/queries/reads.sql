@@ -8,6 +8,20 @@ SELECT {record} FROM executions AS e WHERE e.id = :id AND e.workspace = :workspa
 -- returns: {record}
 SELECT {record} FROM executions AS e WHERE e.number = :number AND e.workspace = :workspace;
 
+-- name: relatives
+-- rows: id uuid
+-- returns: id uuid, status text, last_seq bigint
+WITH {batch}
+SELECT e.id, e.status, e.last_seq
+FROM batch CROSS JOIN executions AS e ON e.id = batch.id;
+
+-- name: relatives_below
+-- rows: id uuid
+-- returns: parent uuid, id uuid, status text, last_seq bigint
+WITH {batch}
+SELECT e.parent, e.id, e.status, e.last_seq
+FROM batch CROSS JOIN executions AS e ON e.parent = batch.id;
+
 -- name: payloads_in
 -- rows: workspace text, id uuid
 -- returns: {payload}

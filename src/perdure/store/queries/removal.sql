@@ -45,10 +45,43 @@ WITH {batch}
 DELETE FROM artifacts
 WHERE (workspace, execution_id) IN (SELECT batch.workspace, batch.id FROM batch);
 
+-- name: executions_with_events
+-- rows: id uuid
+-- returns: id uuid
+WITH {batch}
+SELECT batch.id FROM batch WHERE EXISTS (SELECT 1 FROM events AS v WHERE v.execution_id = batch.id);
+
+-- name: events_last
+-- returns: execution_id uuid, seq bigint
+SELECT v.execution_id, v.seq FROM events AS v WHERE v.execution_id = :execution_id ORDER BY v.seq DESC LIMIT :limit;
+
+-- name: events_drop
+-- rows: execution_id uuid, seq bigint
+WITH {batch}
+DELETE FROM events WHERE (execution_id, seq) IN (SELECT batch.execution_id, batch.seq FROM batch);
+
+-- name: node_runs_last
+-- returns: execution_id uuid, node text, ordinal bigint, label text
+SELECT r.execution_id, r.node, r.ordinal, r.label
+FROM node_runs AS r
+WHERE r.execution_id = :execution_id
+ORDER BY r.node DESC, r.ordinal DESC, r.label DESC
+LIMIT :limit;
+
+-- name: node_runs_drop
+-- rows: execution_id uuid, node text, ordinal bigint, label text
+WITH {batch}
+DELETE FROM node_runs
+WHERE
+    (execution_id, node, ordinal, label)
+    IN (SELECT batch.execution_id, batch.node, batch.ordinal, batch.label FROM batch);
+
 -- name: executions_erase
 -- rows: id uuid
 WITH {batch}
 DELETE FROM events WHERE execution_id IN (SELECT batch.id FROM batch);
+WITH {batch}
+DELETE FROM blobs WHERE execution_id IN (SELECT batch.id FROM batch);
 WITH {batch}
 DELETE FROM node_runs WHERE execution_id IN (SELECT batch.id FROM batch);
 WITH {batch}

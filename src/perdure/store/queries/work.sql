@@ -11,24 +11,23 @@ DELETE FROM queue WHERE execution_id IN (SELECT batch.id FROM batch);
 
 -- name: queue_lines
 -- returns: queue text, workspace text
-WITH RECURSIVE lines (queue, workspace) AS (
-    SELECT * FROM (SELECT q.queue, q.workspace FROM queue AS q ORDER BY q.queue, q.workspace LIMIT 1) AS first
+-- From name to name in the index, one seek each; SQLite would walk through a whole line for (queue, workspace) > (…).
+WITH RECURSIVE
+names (queue) AS (
+    SELECT min(q.queue) FROM queue AS q
+    UNION ALL
+    SELECT (SELECT min(q.queue) FROM queue AS q WHERE q.queue > names.queue) FROM names WHERE names.queue IS NOT NULL
+),
+lines (queue, workspace) AS (
+    SELECT names.queue, (SELECT min(q.workspace) FROM queue AS q WHERE q.queue = names.queue)
+    FROM names WHERE names.queue IS NOT NULL
     UNION ALL
     SELECT
-        (
-            SELECT q.queue FROM queue AS q
-            WHERE (q.queue, q.workspace) > (lines.queue, lines.workspace)
-            ORDER BY q.queue, q.workspace LIMIT 1
-        ),
-        (
-            SELECT q.workspace FROM queue AS q
-            WHERE (q.queue, q.workspace) > (lines.queue, lines.workspace)
-            ORDER BY q.queue, q.workspace LIMIT 1
-        )
-    FROM lines
-    WHERE lines.queue IS NOT NULL
+        lines.queue,
+        (SELECT min(q.workspace) FROM queue AS q WHERE q.queue = lines.queue AND q.workspace > lines.workspace)
+    FROM lines WHERE lines.workspace IS NOT NULL
 )
-SELECT lines.queue, lines.workspace FROM lines WHERE lines.queue IS NOT NULL;
+SELECT lines.queue, lines.workspace FROM lines WHERE lines.workspace IS NOT NULL;
 
 -- name: queue_head
 -- returns: rank bigint, execution_id uuid

@@ -9,7 +9,7 @@ from perdure.base.codec import decode
 from perdure.store.procedures.rows import artifact_of
 from perdure.store.reads.reader import Reader
 from perdure.store.records import ArtifactRecord, FlowRecord, FlowVersionRecord, TokenRecord, WorkerRecord
-from perdure.store.statements import All, Procedure, T
+from perdure.store.statements import All, Many, Procedure, T
 
 WORKERS_SHOWN = 1_000
 _AFTER_ALL = "\U0010ffff"
@@ -63,6 +63,17 @@ class StoredArtifacts:
         return await self._read(_made(request, artifact_of))
 
 
+class StoredContents:
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    async def used(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        return await self._read(_used(sha256s))
+
+    async def store_id(self) -> int:
+        return await self._read(_store_id())
+
+
 class StoredTokens:
     def __init__(self, read: Reader) -> None:
         self._read = read
@@ -88,6 +99,16 @@ class StoredWorkers:
     async def list(self) -> list[WorkerRecord]:
         """The newest first."""
         return await self._read(_made(All("worker_list", {"limit": WORKERS_SHOWN}), worker_of))
+
+
+def _used(sha256s: Sequence[bytes]) -> Procedure[set[bytes]]:
+    rows = yield Many("contents_used", [(sha256,) for sha256 in sha256s])
+    return {sha256 for (sha256,) in rows}
+
+
+def _store_id() -> Procedure[int]:
+    rows = yield All("measure", {"name": "store_id"})
+    return int(rows[0][0]) if rows else 0
 
 
 def _made(request: All, make: Callable[[Any], T]) -> Procedure[list[T]]:

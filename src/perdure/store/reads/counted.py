@@ -24,6 +24,10 @@ _SINGLE = (
     "finished_before", "min_duration", "max_duration",
 )  # fmt: skip
 """What is asked of single executions."""
+_TIMED = (
+    "created_after", "created_before", "started_after", "started_before", "finished_after", "finished_before",
+)  # fmt: skip
+"""What bounds the ids of executions, since they are made when these are created, and before these start and end."""
 _LAST = "\U0010ffff"
 _COLUMNS = {
     "status": Column("c.status", "text"),
@@ -53,7 +57,7 @@ def is_counted(filter: ExecutionFilter) -> bool:
 
 def id_skew(filter: ExecutionFilter) -> Procedure[int]:
     """How far creation times stray from those in the ids, where that matters to the filter."""
-    if filter.created_after is None and filter.created_before is None:
+    if all(getattr(filter, name) is None for name in _TIMED):
         return 0
     rows = yield All("measure", {"name": ID_SKEW})
     return rows[0][0] if rows else LEAST_SKEW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,10 @@ class StoredEvents:
     async def feed_end(self) -> dict[int, int]:
         return await self._read(_feed_end())
 
-    async def commits(self, after: Mapping[int, int], limit: int) -> list[tuple[int, int, list[FeedEntry]]]:
-        return await self._read(_commits(after, limit))
+    async def commits(
+        self, after: Mapping[int, int], limit: int, *, max_bytes: int | None = None
+    ) -> list[tuple[int, int, list[FeedEntry]]]:
+        return await self._read(_commits(after, limit, max_bytes))
 
     async def chunks(self, entries: Sequence[FeedEntry]) -> list[EventChunk]:
         return await self._read(_chunks(entries))
@@ -73,8 +76,19 @@ def _feed_end() -> Procedure[dict[int, int]]:
     return dict(rows)
 
 
-def _commits(after: Mapping[int, int], limit: int) -> Procedure[list[tuple[int, int, list[FeedEntry]]]]:
+def _commits(
+    after: Mapping[int, int], limit: int, max_bytes: int | None
+) -> Procedure[list[tuple[int, int, list[FeedEntry]]]]:
     behind = [(writer, n, limit) for writer, n in sorted(after.items())]
+    if behind and max_bytes is not None:
+        share = max_bytes // len(behind)
+        counts: Counter[int] = Counter()
+        taken: Counter[int] = Counter()
+        for writer, _, size in (yield Many("feed_sizes", behind)):
+            taken[writer] += size
+            # One at least, however long it is: whoever reads must get on.
+            counts[writer] += taken[writer] <= share or taken[writer] == size
+        behind = [(writer, n, counts[writer]) for writer, n, _ in behind if counts[writer]]
     return [
         (writer, n, [FeedEntry(bytes.fromhex(id), first, last, of) for id, first, last, of in _entries.decode(text)])
         for writer, n, text in ((yield Many("feed_after", behind)) if behind else [])

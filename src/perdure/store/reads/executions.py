@@ -18,7 +18,7 @@ from perdure.store.reads.durations import group_durations
 from perdure.store.reads.filters import GROUPS
 from perdure.store.reads.listing import list_page
 from perdure.store.reads.reader import Reader
-from perdure.store.records import ExecutionRecord, LimitState, Passed, Payload, QueuePlace
+from perdure.store.records import ExecutionRecord, LimitState, Passed, Payload, QueuePlace, Relative
 from perdure.store.statements import All, Library, Many, Procedure
 
 HOLDERS_SHOWN = 20
@@ -87,17 +87,21 @@ class StoredExecutions:
     async def passed(self, after: bytes, until: bytes, limit: int) -> list[Passed]:
         return await self._read(_passed(after, until, limit))
 
+    async def families(self, ids: Sequence[bytes]) -> dict[bytes, list[Relative]]:
+        return await self._read(_families(ids))
+
     async def page(self, workspace: str, filter: ExecutionFilter, page: Page) -> Listing:
         return await self._read(list_page(workspace, filter, page, self._library), consistent=True)
 
     async def list(self, workspace: str, filter: ExecutionFilter, page: Page) -> list[ExecutionRecord]:
         found: list[ExecutionRecord] = []
+        rest = page
         while True:
-            records, rest_after = await self.page(workspace, filter, page)
+            records, rest_after = await self.page(workspace, filter, rest)
             found += records
             if rest_after is None or len(found) >= page.limit:
                 return found
-            page = msgspec.structs.replace(page, after=rest_after, limit=page.limit - len(records), offset=0)
+            rest = msgspec.structs.replace(rest, after=rest_after, limit=page.limit - len(found), offset=0)
 
 
 def _records(request: All) -> Procedure[list[ExecutionRecord]]:
@@ -108,6 +112,24 @@ def _records(request: All) -> Procedure[list[ExecutionRecord]]:
 def _passed(after: bytes, until: bytes, limit: int) -> Procedure[list[Passed]]:
     rows = yield All("executions_passed", {"after": after, "until": until, "limit": limit})
     return [Passed(*row) for row in rows]
+
+
+def _families(ids: Sequence[bytes]) -> Procedure[dict[bytes, list[Relative]]]:
+    rows = yield Many("relatives", [(id,) for id in ids])
+    families = {row[0]: [Relative(*row)] for row in rows}
+    tops = {id: id for id in families}
+    while tops:
+        rows = yield Many("relatives_below", sorted((id,) for id in tops))
+        below = {}
+        for parent, *rest in rows:
+            one = Relative(*rest)
+            top = tops[parent]
+            # What is named itself is a family of its own.
+            if one.id not in families:
+                families[top].append(one)
+                below[one.id] = top
+        tops = below
+    return families
 
 
 def _one_record(request: All) -> Procedure[ExecutionRecord | None]:
@@ -124,12 +146,9 @@ def _whole(workspace: str, id: bytes) -> Procedure[tuple[ExecutionRecord, Payloa
 
 
 def _several(workspace: str, ids: Sequence[bytes]) -> Procedure[list[ExecutionRecord]]:
-    found = []
-    for id in ids:
-        record = yield from _one_record(All("execution", {"workspace": workspace, "id": id}))
-        if record is not None:
-            found.append(record)
-    return found
+    rows = (yield Many("records", [(id,) for id in dict.fromkeys(ids)])) if ids else []
+    found = {record.id: record for record in map(record_of, rows)}
+    return [found[id] for id in ids if id in found and found[id].workspace == workspace]
 
 
 def _payloads(workspace: str, ids: Sequence[bytes]) -> Procedure[dict[bytes, Payload]]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from perdure.base.ids import id_floor
 from perdure.store.interface import ExecutionFilter
-from perdure.store.procedures.rows import record_of
 from perdure.store.reads.counted import id_skew
 from perdure.store.reads.reader import Reader
-from perdure.store.records import ExecutionRecord, TextHead
+from perdure.store.records import TextHead
 from perdure.store.statements import All, Many, Procedure
 
 
@@ -22,10 +21,6 @@ class StoredHeads:
 
     async def ended(self, ids: Sequence[bytes]) -> set[bytes]:
         return await self._read(_ended(ids))
-
-    async def records(self, workspace: str, ids: Sequence[bytes]) -> list[ExecutionRecord]:
-        found = await self._read(_records(ids))
-        return [record for record in found if record.workspace == workspace]
 
     async def older(self, before: bytes, limit: int) -> list[tuple[str, bytes]]:
         return await self._read(_older(before, limit))
@@ -55,11 +50,6 @@ def _heads(ids: Sequence[bytes]) -> Procedure[list[TextHead]]:
 def _ended(ids: Sequence[bytes]) -> Procedure[set[bytes]]:
     rows = (yield Many("executions_ended", [(id,) for id in ids])) if ids else []
     return {row[0] for row in rows}
-
-
-def _records(ids: Sequence[bytes]) -> Procedure[list[ExecutionRecord]]:
-    rows = (yield Many("records", [(id,) for id in ids])) if ids else []
-    return [record_of(row) for row in rows]
 
 
 def _older(before: bytes, limit: int) -> Procedure[list[tuple[str, bytes]]]:

@@ -11,12 +11,14 @@ class IndexState(msgspec.Struct, frozen=True, kw_only=True):
     """How far the index is.
 
     `position`: the newest commit that was followed, by writer. `built`: of older executions, those from this id on are in
-    (hex; empty when all are). `followed_at`: the time (microseconds) up to which all commits were followed.
+    (hex; empty when all are). `followed_at`: the time (microseconds) up to which all commits were followed. `generation`
+    names the index, as long as it is not emptied or made anew: what was known of another one does not hold.
     """
 
     position: dict[int, int]
     built: str
     followed_at: int
+    generation: str
 
 
 class Segment(NamedTuple):

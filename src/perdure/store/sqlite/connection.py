@@ -21,6 +21,8 @@ BUSY_WAIT_MS = 5_000
 """How long a write waits for another process's lock."""
 WRITER_CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 8 * 1024
+INDEX_CACHE_KIB = 1024
+"""Of each connection to the text index: a segment is written once, and a search reads a few small rows of each."""
 CHECKPOINT_PAGES = 4_000
 CHECK_AT_OPEN_LIMIT = 32 * 1024 * 1024
 """Bytes up to which a file is checked through at every start; larger ones are left to `doctor`."""
@@ -70,8 +72,7 @@ def open_writer(path: Path) -> apsw.Connection:
         if found not in (0, APPLICATION_ID) or (found == 0 and connection.pragma("schema_version")):
             raise StoreIncompatible(f"{path} is a database of another program; name another file", path=str(path))
         check_small(connection, path)
-        if checksumming_vfs() is not None and not connection.pragma("schema_version"):
-            connection.reserve_bytes("main", CHECKSUM_BYTES)
+        _reserve_checksums(connection)
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
         connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
@@ -80,15 +81,15 @@ def open_writer(path: Path) -> apsw.Connection:
     return connection
 
 
-def open_reader(path: Path) -> apsw.Connection:
-    connection = _open(path, cache_kib=READER_CACHE_KIB)
+def open_reader(path: Path, *, cache_kib: int = READER_CACHE_KIB) -> apsw.Connection:
+    connection = _open(path, cache_kib=cache_kib)
     connection.pragma("query_only", 1)
     return connection
 
 
 def open_index(path: Path) -> apsw.Connection:
     """The text index, which can be made anew: no fsync waits for it but those of checkpoints."""
-    connection = _open(path, cache_kib=READER_CACHE_KIB)
+    connection = _open(path, cache_kib=INDEX_CACHE_KIB)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "normal")
     return connection
@@ -100,6 +101,10 @@ def open_backup(path: Path) -> apsw.Connection:
     connection.pragma("journal_mode", "delete")
     # Nobody needs it before it is whole, and it is flushed then.
     connection.pragma("synchronous", "off")
+    if _reserve_checksums(connection):
+        # The file layer learns from the first page on the disk that there are checksums. Pages that are copied out of a log have
+        # none yet, and those that leave the cache before the first page does would stay without.
+        connection.pragma("application_id", APPLICATION_ID)
     return connection
 
 
@@ -114,6 +119,14 @@ def checksumming_vfs() -> str | None:
     finally:
         loader.close()
     return "cksmvfs"
+
+
+def _reserve_checksums(connection: apsw.Connection) -> bool:
+    """Keep room for them in a file that is new; whether it is."""
+    is_new = checksumming_vfs() is not None and not connection.pragma("schema_version")
+    if is_new:
+        connection.reserve_bytes("main", CHECKSUM_BYTES)
+    return is_new
 
 
 def _open(path: Path, *, cache_kib: int) -> apsw.Connection:

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 
 from perdure.errors import StoreUnavailable
-from perdure.store.sqlite.connection import open_reader
+from perdure.store.sqlite.connection import READER_CACHE_KIB, open_reader
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.runner import Runner
 from perdure.store.statements import Library, Procedure, T
@@ -21,8 +21,12 @@ THREADS = 3
 class Readers:
     """Runs reading procedures away from the event loop; in WAL mode they never wait for the writer."""
 
-    def __init__(self, path: Path, library: Library, *, threads: int = THREADS) -> None:
+    def __init__(
+        self, path: Path, library: Library, *, threads: int = THREADS, cache_kib: int = READER_CACHE_KIB
+    ) -> None:
+        """`cache_kib`: what each of their connections keeps of the file in memory, at most."""
         self._path = path
+        self._cache_kib = cache_kib
         self._library = library
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
         self._own = threading.local()
@@ -50,7 +54,7 @@ class Readers:
     def _runner(self) -> Runner:
         runner: Runner | None = getattr(self._own, "runner", None)
         if runner is None:
-            connection = open_reader(self._path)
+            connection = open_reader(self._path, cache_kib=self._cache_kib)
             self._opened.append(connection)
             runner = self._own.runner = Runner(connection, self._library, self._path)
         return runner

@@ -14,12 +14,13 @@ import apsw
 from perdure.errors import StoreUnavailable
 from perdure.store.interface import Batch, BatchOutcome
 from perdure.store.procedures.claim import load_execution
-from perdure.store.reads.catalogue import StoredArtifacts, StoredFlows, StoredTokens, StoredWorkers
+from perdure.store.reads.catalogue import StoredArtifacts, StoredContents, StoredFlows, StoredTokens, StoredWorkers
 from perdure.store.reads.events import StoredEvents
 from perdure.store.reads.executions import StoredExecutions
 from perdure.store.reads.heads import StoredHeads
 from perdure.store.reads.inbox import ping, unread_messages
 from perdure.store.reads.node_runs import StoredNodeRuns
+from perdure.store.reads.operations import StoredOperations
 from perdure.store.reads.waits import StoredWaits
 from perdure.store.records import Claimed, Message
 from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
@@ -83,6 +84,8 @@ class SqliteStore:
         self.events = StoredEvents(read)
         self.flows = StoredFlows(read)
         self.artifacts = StoredArtifacts(read)
+        self.operations = StoredOperations(read)
+        self.contents = StoredContents(read)
         self.tokens = StoredTokens(read)
         self.workers = StoredWorkers(read)
         self._index = IndexFile(path, known)

@@ -10,8 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import apsw
+import structlog
 
-from perdure.store.sqlite.connection import open_index
+from perdure.errors import StoreDamaged, StoreUnavailable
+from perdure.store.sqlite.connection import INDEX_CACHE_KIB, open_index
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.runner import Runner
@@ -19,6 +21,7 @@ from perdure.store.statements import Library, Procedure, T
 from perdure.store.text_index import FORMAT
 
 SUFFIX = ".search"
+_log = structlog.get_logger(__name__)
 
 
 class IndexFile:
@@ -28,20 +31,52 @@ class IndexFile:
         """Nothing is opened before somebody reads or writes."""
         self.path = database.with_name(database.name + SUFFIX)
         self._library = library
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._connection: apsw.Connection | None = None
         self._runner: Runner | None = None
-        self._readers = Readers(self.path, library, threads=2)
+        self._readers = self._new_readers()
+
+    def _new_readers(self) -> Readers:
+        return Readers(self.path, self._library, threads=2, cache_kib=INDEX_CACHE_KIB)
 
     async def read(self, procedure: Procedure[T], *, consistent: bool = False) -> T:
         """As `perdure.store.reads.reader.Reader`."""
         if self._connection is None:
             await asyncio.to_thread(self._open)
-        return await self._readers.read(procedure, consistent=consistent)
+        readers = self._readers
+        try:
+            return await readers.read(procedure, consistent=consistent)
+        except StoreDamaged as error:
+            raise await asyncio.to_thread(self._discard, readers, error) from error
 
     async def write(self, procedure: Procedure[T]) -> T:
         """As `perdure.store.text_index.IndexWriter`."""
-        return await asyncio.to_thread(self._transaction, procedure)
+        readers = self._readers
+        try:
+            return await asyncio.to_thread(self._transaction, procedure)
+        except StoreDamaged as error:
+            raise await asyncio.to_thread(self._discard, readers, error) from error
+
+    def _discard(self, readers: Readers, error: StoreDamaged) -> StoreUnavailable:
+        """Empty what the damage was found in, once: the next one to ask finds an index without anything."""
+        with self._lock:
+            if readers is self._readers:
+                _log.warning("the index of texts is damaged, and is made anew", error=error.message)
+                readers.close()
+                self._readers = self._new_readers()
+                if self._connection is not None:
+                    self._emptied(self._connection)
+        return StoreUnavailable("the index of texts was damaged and begins anew; search again", path=str(self.path))
+
+    def _emptied(self, connection: apsw.Connection) -> None:
+        """In place: of a file that is deleted, a connection that is closed later would delete the next one's log, by name."""
+        try:
+            connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+            connection.execute("VACUUM")
+            connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+            _make_tables(connection)
+        except apsw.Error as error:
+            raise translated(error, self.path) or error from error
 
     def _open(self) -> Runner:
         with self._lock:
@@ -61,20 +96,20 @@ class IndexFile:
             if connection.pragma("user_version") == int(FORMAT):
                 return connection
             connection.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._unlink()
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = open_index(self.path)
-        schema = files("perdure.store.search").joinpath("schema.sql").read_text(encoding="utf-8")
-        with connection:
-            connection.execute(schema)
-            connection.pragma("user_version", int(FORMAT))
+        _make_tables(connection)
         return connection
 
+    def _unlink(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
     def _transaction(self, procedure: Procedure[T]) -> T:
-        runner = self._open()
-        connection = runner.connection
         with self._lock:
+            runner = self._open()
+            connection = runner.connection
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -96,3 +131,10 @@ class IndexFile:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
+
+
+def _make_tables(connection: apsw.Connection) -> None:
+    schema = files("perdure.store.search").joinpath("schema.sql").read_text(encoding="utf-8")
+    with connection:
+        connection.execute(schema)
+        connection.pragma("user_version", int(FORMAT))

@@ -41,3 +41,13 @@ WHERE workers.id = ANY (ARRAY[batch.id]) AND workers.stopped_at IS NULL;
 -- name: workers_stop_others
 SELECT k.id FROM workers AS k WHERE k.stopped_at IS NULL AND k.id <> :worker ORDER BY k.id FOR UPDATE;
 UPDATE workers SET stopped_at = :at WHERE stopped_at IS NULL AND id <> :worker;
+
+-- name: contents_used
+-- rows: sha256 bytea
+-- returns: sha256 bytea
+WITH {batch}
+SELECT batch.sha256
+FROM batch
+WHERE
+    (SELECT 1 FROM blobs AS b WHERE b.sha256 = batch.sha256 LIMIT 1) IS NOT NULL
+    OR (SELECT 1 FROM artifacts AS a WHERE a.sha256 = batch.sha256 LIMIT 1) IS NOT NULL;

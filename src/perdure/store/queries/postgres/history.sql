@@ -46,6 +46,17 @@ CROSS JOIN LATERAL (
 ) AS f
 ORDER BY f.writer, f.n;
 
+-- name: feed_sizes
+-- rows: writer bigint, n bigint, most bigint
+-- returns: writer bigint, n bigint, size bigint
+WITH {batch}
+SELECT f.writer, f.n, octet_length(f.entries)
+FROM batch
+CROSS JOIN LATERAL (
+    SELECT * FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n ORDER BY l.n LIMIT batch.most
+) AS f
+ORDER BY f.writer, f.n;
+
 -- Writers that were silent for as long as the feed reaches back, and for a day, are forgotten on the way.
 -- name: feed_stale
 -- returns: writer bigint, n bigint
@@ -78,6 +89,71 @@ ORDER BY g.workspace, g.flow, g.status, g.trigger_kind, g.hour, g.bucket;
 
 -- name: counter_deltas_drop
 -- nothing: they go as they are summed, so that two who fold do not meet
+
+-- name: counters_drop
+-- rows: workspace text, flow text, status text, trigger_kind text, hour bigint
+WITH {batch}
+DELETE FROM counters AS c
+USING batch
+WHERE
+    c.workspace = ANY (ARRAY[batch.workspace])
+    AND c.flow = ANY (ARRAY[batch.flow])
+    AND c.status = ANY (ARRAY[batch.status])
+    AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
+    AND c.hour = ANY (ARRAY[batch.hour])
+    AND c.count = 0;
+
+-- name: hours_drop
+-- rows: workspace text, status text, trigger_kind text, hour bigint
+WITH {batch}
+DELETE FROM hours AS c
+USING batch
+WHERE
+    c.workspace = ANY (ARRAY[batch.workspace])
+    AND c.status = ANY (ARRAY[batch.status])
+    AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
+    AND c.hour = ANY (ARRAY[batch.hour])
+    AND c.count = 0;
+
+-- name: days_drop
+-- rows: workspace text, flow text, status text, trigger_kind text, day bigint
+WITH {batch}
+DELETE FROM days AS c
+USING batch
+WHERE
+    c.workspace = ANY (ARRAY[batch.workspace])
+    AND c.flow = ANY (ARRAY[batch.flow])
+    AND c.status = ANY (ARRAY[batch.status])
+    AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
+    AND c.day = ANY (ARRAY[batch.day])
+    AND c.count = 0;
+
+-- name: totals_drop
+-- rows: workspace text, flow text, status text, trigger_kind text
+WITH {batch}
+DELETE FROM totals AS c
+USING batch
+WHERE
+    c.workspace = ANY (ARRAY[batch.workspace])
+    AND c.flow = ANY (ARRAY[batch.flow])
+    AND c.status = ANY (ARRAY[batch.status])
+    AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
+    AND c.count = 0;
+
+-- name: durations_drop
+-- rows: workspace text, grain text, flow text, period bigint, status text, trigger_kind text, bucket bigint
+WITH {batch}
+DELETE FROM durations AS c
+USING batch
+WHERE
+    c.workspace = ANY (ARRAY[batch.workspace])
+    AND c.grain = ANY (ARRAY[batch.grain])
+    AND c.flow = ANY (ARRAY[batch.flow])
+    AND c.period = ANY (ARRAY[batch.period])
+    AND c.status = ANY (ARRAY[batch.status])
+    AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
+    AND c.bucket = ANY (ARRAY[batch.bucket])
+    AND c.count = 0;
 
 -- name: measure_put
 INSERT INTO measures AS s (name, value)

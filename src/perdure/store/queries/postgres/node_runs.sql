@@ -8,27 +8,42 @@ SELECT {node_run}
 FROM batch CROSS JOIN LATERAL (SELECT * FROM node_runs AS x WHERE x.execution_id = batch.id OFFSET 0) AS r;
 
 -- name: node_runs_reuse
--- rows: execution_id uuid, source uuid, node text, ordinal bigint, label text, to_ordinal bigint, to_label text
--- rows: came_from uuid
+-- rows: execution_id uuid, source uuid, node text, label text, first bigint, last bigint, shift bigint, to_label text
 WITH {batch}
 INSERT INTO node_runs (
     execution_id, node, ordinal, label, type, status, attempt, input, input_blob, input_size, output, output_blob,
     output_size, error, started_at, finished_at, worker, reused_from, interruptions, child
 )
 SELECT
-    batch.execution_id, r.node, batch.to_ordinal, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
+    batch.execution_id, r.node, r.ordinal + batch.shift, batch.to_label, r.type, r.status, r.attempt, r.input, r.input_blob,
     r.input_size, r.output, r.output_blob, r.output_size, r.error, r.started_at, r.finished_at, r.worker,
-    batch.came_from, r.interruptions, r.child
+    coalesce(r.reused_from, batch.source), r.interruptions, r.child
 FROM batch CROSS JOIN LATERAL (
     SELECT *
     FROM node_runs AS x
     WHERE
         x.execution_id = batch.source
         AND x.node = batch.node
-        AND x.ordinal = batch.ordinal
+        AND x.ordinal BETWEEN batch.first AND batch.last
         AND x.label = batch.label
     OFFSET 0
 ) AS r;
+
+-- name: blobs_reuse
+-- rows: execution_id uuid, source uuid
+WITH {batch}
+INSERT INTO blobs (execution_id, sha256, size)
+SELECT r.execution_id, v.sha256, v.size
+FROM
+    (
+        SELECT batch.execution_id
+        FROM batch
+        WHERE (SELECT 1 FROM blobs AS b WHERE b.execution_id = batch.source LIMIT 1) IS NOT NULL
+    ) AS f
+    CROSS JOIN LATERAL (SELECT * FROM node_runs AS x WHERE x.execution_id = f.execution_id OFFSET 0) AS r
+    CROSS JOIN LATERAL (VALUES (r.input_blob, r.input_size), (r.output_blob, r.output_size)) AS v (sha256, size)
+WHERE v.sha256 IS NOT NULL
+ON CONFLICT (execution_id, sha256) DO NOTHING;
 
 -- name: node_runs_active
 -- rows: id uuid

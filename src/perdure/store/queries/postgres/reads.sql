@@ -1,5 +1,19 @@
 -- Reads of the API and the engine.
 
+-- name: relatives
+-- rows: id uuid
+-- returns: id uuid, status text, last_seq bigint
+WITH {batch}
+SELECT e.id, e.status, e.last_seq
+FROM batch CROSS JOIN LATERAL (SELECT * FROM executions AS x WHERE x.id = batch.id OFFSET 0) AS e;
+
+-- name: relatives_below
+-- rows: id uuid
+-- returns: parent uuid, id uuid, status text, last_seq bigint
+WITH {batch}
+SELECT e.parent, e.id, e.status, e.last_seq
+FROM batch CROSS JOIN LATERAL (SELECT * FROM executions AS x WHERE x.parent = batch.id OFFSET 0) AS e;
+
 -- name: payloads_in
 -- rows: workspace text, id uuid
 -- returns: {payload}

@@ -50,10 +50,37 @@ DELETE FROM artifacts
 USING batch
 WHERE artifacts.workspace = ANY (ARRAY[batch.workspace]) AND artifacts.execution_id = ANY (ARRAY[batch.id]);
 
+-- name: executions_with_events
+-- rows: id uuid
+-- returns: id uuid
+WITH {batch}
+SELECT batch.id
+FROM batch
+WHERE (SELECT 1 FROM events AS v WHERE v.execution_id = batch.id LIMIT 1) IS NOT NULL;
+
+-- name: events_drop
+-- rows: execution_id uuid, seq bigint
+WITH {batch}
+DELETE FROM events
+USING batch
+WHERE events.execution_id = ANY (ARRAY[batch.execution_id]) AND events.seq = batch.seq;
+
+-- name: node_runs_drop
+-- rows: execution_id uuid, node text, ordinal bigint, label text
+WITH {batch}
+DELETE FROM node_runs
+USING batch
+WHERE
+    node_runs.execution_id = ANY (ARRAY[batch.execution_id])
+    AND node_runs.node = batch.node
+    AND node_runs.ordinal = batch.ordinal
+    AND node_runs.label = batch.label;
+
 -- name: executions_erase
 -- rows: id uuid
 WITH
     gone_events AS (DELETE FROM events WHERE execution_id = ANY (:id)),
+    gone_blobs AS (DELETE FROM blobs WHERE execution_id = ANY (:id)),
     gone_node_runs AS (DELETE FROM node_runs WHERE execution_id = ANY (:id)),
     gone_payloads AS (DELETE FROM payloads WHERE execution_id = ANY (:id))
 

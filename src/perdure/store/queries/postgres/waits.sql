@@ -17,10 +17,8 @@ WHERE signals.n = ANY (ARRAY[batch.n]) AND signals.execution_id = ANY (ARRAY[bat
 
 -- name: waiting_clear
 -- rows: id uuid
-WITH
-    gone_waits AS (DELETE FROM waits WHERE execution_id = ANY (:id)),
-    gone_signals AS (DELETE FROM signals WHERE execution_id = ANY (:id))
-
+DELETE FROM waits WHERE execution_id = ANY (:id);
+DELETE FROM signals WHERE execution_id = ANY (:id);
 DELETE FROM inbox WHERE execution_id = ANY (:id);
 
 -- name: inbox_by_approver
