@@ -77,6 +77,7 @@ class Operator:
         self._pace = pace
         self._size = LEAST
         self._held: OperationRecord | None = None
+        self._claim: asyncio.Future[OperationRecord | None] | None = None
         self._awaited: Collection[bytes] = frozenset()
         self._heard = asyncio.Event()
         self._asked_pause_s = ASKED_FIRST_S
@@ -92,6 +93,9 @@ class Operator:
 
     async def stop(self) -> None:
         """Let others have what it has not finished. Raises StoreError."""
+        if self._claim is not None:
+            # Whoever was cancelled while he claimed one may have it all the same.
+            self._held, self._claim = await self._claim, None
         if self._held is not None:
             await self._execute(ReleaseOperation(at=self._clock.now(), id=self._held.id, holder=self._holder))
             self._held = None
@@ -111,9 +115,15 @@ class Operator:
         # A look costs an idle server less than a command.
         if not await self._store.operations.is_any_free(self._clock.now()):
             return None
-        claimed: OperationRecord | None = await self._execute(
+        self._claim = self._recorder.submit(
             ClaimOperation(at=self._clock.now(), holder=self._holder, free_at=self._free_at())
         )
+        try:
+            claimed = await asyncio.shield(self._claim)
+        except StoreError:
+            self._claim = None
+            raise
+        self._claim = None
         return claimed
 
     async def _turn(self, operation: OperationRecord) -> bool:
