@@ -75,7 +75,7 @@ def test_timers_starts_and_deadlines_go_by_the_databases_clock(cluster: Cluster,
         for id in ids:
             ended = cluster.api.ended(id)
             created_at, finished_at = (from_rfc3339(ended[name]) / SECOND for name in ("created_at", "finished_at"))
-            assert ended["status"] == status
+            assert ended["status"] == status, ended["error"]
             assert began - NEAR_S <= created_at <= began + LATE_S, "told by the database's clock"
             assert WAIT_S - NEAR_S <= finished_at - began <= WAIT_S + LATE_S
             assert time.time() >= began + WAIT_S - NEAR_S
