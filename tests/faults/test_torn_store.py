@@ -57,14 +57,15 @@ def open_and_close(path: Path) -> None:
 
 
 def content(path: Path) -> str:
-    """A digest of every row of every table."""
+    """A digest of every row of every table, but for the store's own number, drawn wherever a store is made anew."""
     digest = hashlib.sha256()
     with closing(open_beside(path)) as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         for table in sorted(tables):
             digest.update(table.encode())
             for row in sorted(map(repr, connection.execute(f'SELECT * FROM "{table}"'))):
-                digest.update(row.encode())
+                if not row.startswith("('store_id', "):
+                    digest.update(row.encode())
     return digest.hexdigest()
 
 
