@@ -9,7 +9,7 @@ from typing import NamedTuple
 from perdure.base.clock import SECOND
 from perdure.engine import engine
 from perdure.engine import lease as leases
-from perdure.engine.loops import housekeeper, loop, rescuer, synchronizer
+from perdure.engine.loops import counter_folder, loop, rescuer, synchronizer, trimmer
 from perdure.engine.pace import Pace
 from perdure.engine.settings import EngineSettings
 from perdure.store.commands import RescueExecutions
@@ -35,8 +35,8 @@ class Rhythm(NamedTuple):
     timers: float = engine._TIMER_POLL_S
     sign: float = signals.SIGN_AFTER_S
     """Of silence, after which one makes sure that hints still arrive."""
-    fold: float = housekeeper._FOLD_S
-    trim: float = housekeeper._TRIM_S
+    fold: float = counter_folder._FOLD_S
+    trim: float = trimmer._TRIM_S
     hear: float = synchronizer.HEAR_S
     after_error: float = loop._AFTER_ERROR_S
 

@@ -45,17 +45,14 @@ class PerdureError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Error"
+    retry_after_s: ClassVar[int | None] = None
+    """Seconds after which the caller may try again, where that makes sense."""
 
     def __init__(self, message: str, *, problems: tuple[Problem, ...] = (), **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.problems = problems
         self.details = details
-
-    @property
-    def retry_after_s(self) -> int | None:
-        """Seconds after which the caller may try again, where that makes sense."""
-        return None
 
 
 class CallerError(PerdureError):
@@ -250,6 +247,13 @@ class ExecutionNotFound(NotFound):
     code = "execution_not_found"
     title = "Execution not found"
 
+    @classmethod
+    def of(cls, key: str | int) -> Self:
+        """`key`: its id, or its number."""
+        if isinstance(key, int):
+            return cls(f"there is no execution number {key}", number=key)
+        return cls(f"there is no execution {key}", id=key)
+
 
 class NodeRunNotFound(NotFound):
     code = "node_run_not_found"
@@ -308,6 +312,10 @@ class ExecutionEnded(Conflict):
     code = "execution_ended"
     title = "Execution ended"
 
+    @classmethod
+    def of(cls, id: str, status: str) -> Self:
+        return cls(f"execution {id} has ended: it is {status}", id=id, status=str(status))
+
 
 class ExecutionStopping(Conflict):
     """The execution is being cancelled, or its deadline has passed; nothing else is taken any more."""
@@ -337,6 +345,12 @@ class WaitAnswered(Conflict):
 
     code = "wait_answered"
     title = "Wait was answered"
+
+    @classmethod
+    def of(cls, node: str, *, outcome: str, by: str | None, at: str, comment: str | None, answer: Any) -> Self:
+        """`by` is None where nobody answered in time; `at` is RFC 3339."""
+        message = f"node {node} was answered at {at} by {by or 'nobody in time'}: {outcome}"
+        return cls(message, node=node, outcome=outcome, by=by, at=at, comment=comment, answer=answer)
 
 
 class AlreadyResponded(Conflict):
@@ -388,10 +402,7 @@ class StoreError(PerdureError):
 class StoreUnavailable(StoreError):
     code = "store_unavailable"
     title = "Store unavailable"
-
-    @property
-    def retry_after_s(self) -> int | None:
-        return 1
+    retry_after_s = 1
 
 
 class CommitUnknown(StoreUnavailable):
@@ -405,10 +416,7 @@ class StoreFull(StoreError):
     code = "store_full"
     status = 507
     title = "No space left for the store"
-
-    @property
-    def retry_after_s(self) -> int | None:
-        return 10
+    retry_after_s = 10
 
 
 class StoreBusy(StoreUnavailable):
@@ -498,10 +506,7 @@ class Draining(PerdureError):
     code = "draining"
     status = 503
     title = "Server is shutting down"
-
-    @property
-    def retry_after_s(self) -> int | None:
-        return 5
+    retry_after_s = 5
 
 
 class TooManyConnections(PerdureError):
@@ -510,10 +515,7 @@ class TooManyConnections(PerdureError):
     code = "too_many_connections"
     status = 503
     title = "Too many connections"
-
-    @property
-    def retry_after_s(self) -> int | None:
-        return 5
+    retry_after_s = 5
 
 
 class TooManyStreams(PerdureError):
@@ -522,10 +524,7 @@ class TooManyStreams(PerdureError):
     code = "too_many_streams"
     status = 503
     title = "Too many event streams"
-
-    @property
-    def retry_after_s(self) -> int | None:
-        return 10
+    retry_after_s = 10
 
 
 class ExtraMissing(PerdureError):

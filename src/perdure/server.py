@@ -201,7 +201,7 @@ class Server:
             streams=Streams(
                 authority=authority, clock=self.clock, metrics=metrics, limits=self.settings.stream_limits()
             ),
-            feed=Feed(self._opened.store, self.engine.hub),
+            feed=Feed(self._opened.store, self.engine.hub, self.clock),
             frames=Frames(),
             metrics=metrics,
             clock=self.clock,

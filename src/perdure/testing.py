@@ -22,6 +22,7 @@ import uvloop
 from perdure.base.codec import Json, encode
 from perdure.base.texts import cut
 from perdure.engine.engine import Engine
+from perdure.engine.node_runs import every_run
 from perdure.engine.rehearsal import FixtureDifference, StandIn, compared
 from perdure.engine.requests import StartRequest
 from perdure.errors import MalformedDocument
@@ -34,7 +35,6 @@ from perdure.wire.fixtures import FORMAT, Fixture, FixtureRun
 __all__ = ["Fixture", "FixtureDifference", "FixtureOutcome", "load_fixture", "run_fixture", "run_fixture_async"]
 
 WORKSPACE = "default"
-_PAGE = 500
 _LOOK_US = 60_000_000
 _PLACEHOLDER = "***"
 """A secret's value, as it is recorded too: what is called with one is called with the same."""
@@ -107,24 +107,13 @@ async def _run(engine: Engine, fixture: Fixture, document: bytes, media_type: st
     record, payload = found
     output = await engine.values.load(payload.output)
     outcome = {"status": str(record.status), "output": output, "error": payload.error}
-    runs = await _runs(engine, started.id)
+    runs = [await _told(engine, run) async for run in every_run(engine.store.node_runs, WORKSPACE, started.id)]
     return FixtureOutcome(
         status=str(record.status),
         output=output,
         error=payload.error,
         differences=compared(fixture, runs, outcome),
     )
-
-
-async def _runs(engine: Engine, id_: bytes) -> list[FixtureRun]:
-    found: list[FixtureRun] = []
-    after: tuple[str, int, str] | None = None
-    while True:
-        page = await engine.store.node_runs.list(WORKSPACE, id_, limit=_PAGE, after=after)
-        found += [await _told(engine, run) for run in page]
-        if len(page) < _PAGE:
-            return found
-        after = (page[-1].node, page[-1].ordinal, page[-1].label)
 
 
 async def _told(engine: Engine, run: NodeRunRecord) -> FixtureRun:

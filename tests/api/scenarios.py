@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -141,7 +142,8 @@ simple("list_executions", 400, "invalid_cursor", "GET", "/executions?cursor=zzz"
 simple("list_executions", 422, "invalid_identifier", "GET", "/executions?flow=UPPER")
 simple("execution_stats", 200, None, "GET", "/executions/stats?group_by=status,flow")
 simple("execution_stats", 422, "invalid_identifier", "GET", "/executions/stats?flow=UPPER")
-simple("export_executions", 200, None, "GET", "/executions/export?format=csv")
+for _format in ("ndjson", "csv", "json", "parquet"):
+    simple("export_executions", 200, None, "GET", f"/executions/export?format={_format}")
 simple("export_executions", 422, "invalid_identifier", "GET", "/executions/export?flow=UPPER")
 
 
@@ -332,6 +334,16 @@ simple(
 )
 simple("put_flow", 412, "precondition_failed", "PUT", "/flows/api/quick", body=QUICK, headers={"if-none-match": "*"})
 simple("put_flow", 409, "flow_managed", "PUT", "/flows/folder/managed", body={**QUICK, "id": "folder/managed"})
+
+
+def _batch(*definitions: dict[str, Any]) -> dict[str, Any]:
+    documents = [{"text": json.dumps(one), "media_type": "application/json"} for one in definitions]
+    return {"documents": documents}
+
+
+simple("put_flows", 200, None, "POST", "/flows/batch", body=_batch({**QUICK, "id": "api/batch"}))
+simple("put_flows", 422, "invalid_flow", "POST", "/flows/batch", body=_batch({"id": "api/bad", "nodes": {"a": {}}}))
+simple("put_flows", 409, "flow_managed", "POST", "/flows/batch", body=_batch({**QUICK, "id": "folder/managed"}))
 
 
 @scenario("delete_flow", 204)

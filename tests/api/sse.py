@@ -108,3 +108,14 @@ class Still:
 
     def close(self) -> None:
         self._socket.close()
+
+
+async def until(world: World, id: str, *types: str) -> None:
+    """Wait for an event of one of these types."""
+    accept = {"accept": "text/event-stream"}
+    async with world.http.stream("GET", f"{API}/executions/{id}/events", headers=accept) as response:
+        stream = Stream(response)
+        while (message := await stream.next()) is not None:
+            if message.data is not None and message.data.get("type") in types:
+                return
+    raise AssertionError(f"none of {types} came")

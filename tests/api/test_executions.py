@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.scenarios import NOBODY
 from tests.api.world import World
 
 EVERY_FIELD = {
@@ -321,6 +322,33 @@ async def test_a_cancelled_execution_says_so_and_why(world: World) -> None:
     response = await world.ask("POST", f"/executions/{execution['id']}/cancel", {"reason": "no longer needed"})
     assert response.json()["status"] == "cancelled"
     assert response.json()["reason"] == "no longer needed"
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix", "body"),
+    [
+        ("GET", "", None), ("GET", "/why", None), ("GET", "/diff?with=1", None), ("DELETE", "", None),
+        ("PATCH", "/tags", {"set": {"a": "b"}}), ("POST", "/cancel", {}), ("POST", "/pause", {}), ("POST", "/replay", {}),
+        ("POST", "/signal", {"name": "go"}),
+    ],
+)  # fmt: skip
+async def test_details_name_the_execution_that_is_not_there(world: World, method: str, suffix: str, body: Any) -> None:
+    response = await world.ask(method, f"/executions/{NOBODY}{suffix}", body)
+    assert response.json()["details"] == {"id": NOBODY}
+
+
+async def test_a_number_that_is_not_there_is_named_as_one(world: World) -> None:
+    response = await world.ask("GET", "/executions/999999999")
+    assert response.json()["details"] == {"number": 999999999}
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"), [("cancel", {}), ("pause", {}), ("resume", None), ("signal", {"name": "go"})]
+)
+async def test_details_name_the_state_of_what_has_ended(world: World, verb: str, body: Any) -> None:
+    id = (await world.finished("api/quick"))["id"]
+    response = await world.ask("POST", f"/executions/{id}/{verb}", body)
+    assert response.json()["details"] == {"id": id, "status": "completed"}
 
 
 async def test_node_runs_are_paged_by_cursor(world: World) -> None:

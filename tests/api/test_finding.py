@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from perdure.api.resources import lists
 from tests.api.world import World
 
 
@@ -48,6 +50,16 @@ async def test_triggers_workers_and_replays_narrow_a_list(world: World) -> None:
         ("max_duration=-1s", "max_duration"),
         ("trigger=API", "trigger"),
         ("trigger=api:", "trigger"),
+        ("trigger=bogus:id", "trigger"),
+        ("tag=a=b", "tag"),
+        ("tag=:b", "tag"),
+        ("tag=a%09b", "tag"),
+        (f"tag={'k' * 64}", "tag"),
+        (f"tag=k:{'v' * 256}", "tag"),
+        ("min_duration=2s&max_duration=1999ms", "max_duration"),
+        ("created_after=2026-11-22T10:00:01Z&created_before=2026-11-22T10:00:00Z", "created_before"),
+        ("started_after=2026-11-22T10:00:00Z&started_before=2026-11-22T10:00:00%2B01:00", "started_before"),
+        ("finished_after=2026-11-22T10:00:01Z&finished_before=2026-11-22T10:00:00Z", "finished_before"),
         ("started_after=yesterday", "started_after"),
         ("finished_before=2026-11-22T10:00:00", "finished_before"),
         ("enforcement=1", "enforcement"),
@@ -62,6 +74,42 @@ async def test_what_cannot_be_asked_is_refused_by_name(world: World, query: str,
     response = await world.ask("GET", f"/executions?{query}")
     assert response.status_code == 422, response.text
     assert [error["parameter"] for error in response.json()["errors"]] == [parameter]
+
+
+BOGUS = {
+    "trigger": (
+        "scheduled:nightly",
+        '"scheduled" is none of api, cli, flow, replay, rule, schedule, webhook; did you mean',
+    ),
+    "tag": ("region=eu", "write region:eu"),
+    "max_duration": ("1m", "less than min_duration (1h)"),
+    "created_before": ("2026-11-21T10:00:00Z", "earlier than created_after (2026-11-22T10:00:00+00:00)"),
+}
+"""What is wrong, and what would be right; beside what is right alone."""
+RIGHT = {"min_duration": "1h", "created_after": "2026-11-22T10:00:00Z"}
+
+
+async def test_lists_counts_statistics_exports_and_operations_refuse_the_same(world: World) -> None:
+    wrong = {name: value for name, (value, _) in BOGUS.items()}
+    query = "&".join(f"{name}={quote(value)}" for name, value in (wrong | RIGHT).items())
+    listed = [name + query for name in ("?", "?count=exact&limit=1&", "/stats?", "/stats?group_by=hour&", "/export?")]
+    for path in listed:
+        response = await world.ask("GET", f"/executions{path}")
+        assert response.status_code == 422, response.text
+        told = {error["parameter"]: error["detail"] for error in response.json()["errors"]}
+        assert told.keys() == BOGUS.keys()
+        assert all(right in told[name] for name, (_, right) in BOGUS.items()), told
+    filter = wrong | RIGHT | {"tag": ["region=eu"]}
+    response = await world.ask("POST", "/executions/bulk", {"action": "cancel", "filter": filter, "dry_run": True})
+    told = {error["pointer"]: error["detail"] for error in response.json()["errors"]}
+    assert {f"/filter/{name}" for name in BOGUS} == told.keys()
+    assert all(right in told[f"/filter/{name}"] for name, (_, right) in BOGUS.items()), told
+
+
+async def test_a_key_with_an_equals_sign_is_found_with_its_value(world: World) -> None:
+    body = {"flow": "api/quick", "input": {}, "tags": {"a=b": "c"}}
+    id = (await world.ask("POST", "/executions", body)).json()["id"]
+    assert await ids(world, "tag=a%3Db:c") == [id]
 
 
 async def test_texts_are_found_in_input_output_and_error(world: World) -> None:
@@ -106,6 +154,39 @@ async def test_every_format_holds_what_the_list_holds(world: World) -> None:
     assert rows[0].keys() == {"id", "flow", "tags", "parent", "input"}
     assert [json.loads(row["input"]) for row in rows] == [line["input"] for line in lines]
     assert {(row["flow"], row["parent"], row["tags"]) for row in rows} == {("api/quick", "", '{"kept":"yes"}')}
+
+
+async def test_large_values_are_read_once_however_many_answers_they_take(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executions = world.server.engine.store.executions
+    read: list[bytes] = []
+    payloads = executions.payloads
+
+    async def noting(workspace: str, ids: Sequence[bytes]) -> Any:
+        read.extend(ids)
+        return await payloads(workspace, ids)
+
+    monkeypatch.setattr(executions, "payloads", noting)
+    monkeypatch.setattr(lists, "ANSWER_BYTES", 16)
+    for n in range(12):
+        await world.start("api/quick", {"n": n}, tags={"large": "yes"})
+    read.clear()
+    lines = (await export(world, "tag=large&order=oldest&fields=input")).splitlines()
+    assert [json.loads(line)["input"]["n"] for line in lines] == list(range(12))
+    assert len(read) == len(set(read)) == 12
+
+
+async def test_a_text_that_spreadsheets_would_run_is_defused_in_csv_alone(world: World) -> None:
+    keys = ["=1+1", "+1", "-1", "@SUM(A1)", "\uff1dA1", "plain", "a=b", "'=kept"]
+    for key in keys:
+        await world.start("api/quick", {"n": 5}, idempotency_key=key, tags={"runs": "no"})
+    text = await export(world, "tag=runs:no&format=csv&order=oldest&fields=idempotency_key,input")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["idempotency_key"] for row in rows] == [*(f"'{key}" for key in keys[:5]), *keys[5:]]
+    assert {row["input"] for row in rows} == {'{"n":5}'}
+    lines = (await export(world, "tag=runs:no&order=oldest&fields=idempotency_key")).splitlines()
+    assert [json.loads(line)["idempotency_key"] for line in lines] == keys
 
 
 async def _pages(world: World) -> Any:

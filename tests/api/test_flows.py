@@ -78,6 +78,58 @@ async def test_the_id_must_be_that_of_the_path(world: World) -> None:
     assert (await world.ask("GET", "/flows/api/elsewhere")).status_code == 404
 
 
+def batch(*texts: str, dry_run: bool = False) -> dict[str, Any]:
+    return {"documents": [{"text": text} for text in texts], "dry_run": dry_run}
+
+
+def batched(name: str, body: str = "transform: '1'") -> str:
+    return f"id: batched/{name}\nnodes:\n  a: {{{body}}}\n"
+
+
+async def changes(world: World, body: dict[str, Any]) -> list[tuple[str, int | None, str]]:
+    response = await world.ask("POST", "/flows/batch", body)
+    assert response.status_code == 200, response.text
+    return [(one["flow"], one["version"], one["change"]) for one in response.json()["data"]]
+
+
+async def test_flows_are_put_together(world: World) -> None:
+    one, two = batched("one"), batched("two")
+    would_be = await changes(world, batch(one, two, dry_run=True))
+    assert would_be == [("batched/one", None, "new"), ("batched/two", None, "new")]
+    assert (await world.ask("GET", "/flows/batched/one")).status_code == 404
+    assert await changes(world, batch(one, two)) == [("batched/one", 1, "new"), ("batched/two", 1, "new")]
+    other = batched("two", "transform: '2'")
+    would_be = await changes(world, batch(one, other, dry_run=True))
+    assert would_be == [("batched/one", 1, "unchanged"), ("batched/two", None, "changed")]
+    assert await changes(world, batch(one, other)) == [("batched/one", 1, "unchanged"), ("batched/two", 2, "changed")]
+    assert await changes(world, batch(two)) == [("batched/two", 1, "changed")], "an old version is the latest again"
+    assert await changes(world, batch(two)) == [("batched/two", 1, "unchanged")]
+    assert (await world.ask("GET", "/flows/batched/two")).json()["version"] == 1
+    stored = (await world.ask("GET", "/flows/batched/one/versions/1")).json()
+    assert (stored["source_text"], stored["media_type"]) == (one, "application/yaml")
+
+
+async def test_of_flows_put_together_one_that_is_refused_keeps_all_others_out(world: World) -> None:
+    texts = [
+        batched("good"), batched("bad", "transfrom: '1'"), batched("twin"), batched("twin"),
+        "id: folder/managed\nnodes:\n  a: {transform: '1'}\n", "{",
+    ]  # fmt: skip
+    for dry_run in (True, False):
+        response = await world.ask("POST", "/flows/batch", batch(*texts, dry_run=dry_run))
+        problem = response.json()
+        assert (response.status_code, problem["code"]) == (422, "invalid_flow")
+        found = [(one["pointer"], one["code"], one.get("line")) for one in problem["errors"]]
+        assert {pointer for pointer, _, _ in found} == {f"/documents/{index}" for index in range(1, 6)}
+        assert ("/documents/3", "duplicate_flow", 1) in found
+        assert ("/documents/4", "flow_managed", None) in found
+        assert {line for pointer, _, line in found if pointer == "/documents/1"} == {3}
+    managed = await world.ask("POST", "/flows/batch", batch(texts[0], texts[4]))
+    assert (managed.status_code, managed.json()["code"]) == (409, "flow_managed")
+    assert (await world.ask("GET", "/flows/batched/good")).status_code == 404
+    warned = await world.ask("POST", "/flows/batch", batch(batched("lacks", "python: 'no_such_module:run'")))
+    assert [one["line"] for one in warned.json()["data"][0]["warnings"]] == [3]
+
+
 async def test_bad_yaml_is_refused_and_nothing_is_stored(world: World) -> None:
     bombs = [
         b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nid: api/bomb\n",

@@ -62,7 +62,9 @@ async def test_a_subscription_resumes_behind_each_cursor_without_gap_or_double(w
             assert await live.subscribe(str(at), flow="api/files", logs=True, after=event["cursor"]) == {
                 "type": "subscribed", "id": str(at), "cursor": event["cursor"],
             }  # fmt: skip
-            assert await live.events(str(at), 1) == [seen[at + 1]]
+            [following] = await live.events(str(at), 1)
+            # A cursor says of what time it is, too.
+            assert following | {"cursor": None} == seen[at + 1] | {"cursor": None}
             await live.tell("unsubscribe", id=str(at))
             while (await live.next())["type"] != "unsubscribed":
                 pass
@@ -133,7 +135,7 @@ async def test_a_cursor_that_is_none_begins_now_and_says_so(world: World, cursor
 
 async def test_a_cursor_from_the_future_of_a_restored_store_begins_now_and_says_so(world: World) -> None:
     end = await world.server.engine.store.events.feed_end()
-    ahead = encode_cursor("feed", "default", [[[writer, n + 50] for writer, n in end.items()], 0, 0, 0])
+    ahead = encode_cursor("feed", "default", [[[writer, n + 50] for writer, n in end.items()], 1, 0, 0, 0])
     async with connected(world) as live, opened(world, "/events", last_event_id=ahead) as stream:
         await live.subscribe("a", after=ahead)
         assert (await live.next())["type"] == "reset"
@@ -151,24 +153,29 @@ async def test_a_cursor_from_the_future_of_a_restored_store_begins_now_and_says_
 
 
 @pytest.mark.parametrize(
-    ("message", "code"),
+    ("message", "code", "place"),
     [
-        ("{", "malformed_document"),
-        ("[]", "invalid_request"),
-        ('{"type": "subscribe"}', "invalid_request"),
-        ('{"type": "subscribe", "id": "a", "more": 1}', "invalid_request"),
-        ('{"type": "subscribe", "id": ""}', "invalid_request"),
-        ('{"type": "subscribe", "id": "a", "types": ["node.dreamt"]}', "invalid_request"),
-        ('{"type": "subscribe", "id": "a", "flow": "A B"}', "invalid_identifier"),
-        ('{"type": "subscribe", "id": "a", "execution": "x"}', "invalid_identifier"),
-        ('{"type": "subscribe", "id": "a", "execution": "999999"}', "execution_not_found"),
-        ('{"type": "subscribe", "id": "taken"}', "subscription_exists"),
-        ('{"type": "unsubscribe", "id": "a"}', "subscription_not_found"),
-        ('{"type": "auth", "token": "x"}', "invalid_request"),
-        ('{"type": "dance"}', "invalid_request"),
+        ("{", "malformed_document", None),
+        ("[]", "invalid_request", ""),
+        ("{}", "invalid_request", "/type"),
+        ('{"type": 1}', "invalid_request", "/type"),
+        ('{"type": "dance"}', "invalid_request", "/type"),
+        ('{"type": "subscribe"}', "invalid_request", "/id"),
+        ('{"type": "subscribe", "id": "a", "more": 1}', "invalid_request", "/more"),
+        ('{"type": "subscribe", "id": ""}', "invalid_request", "/id"),
+        ('{"type": "subscribe", "id": "a", "types": ["node.dreamt"]}', "invalid_request", "/types/0"),
+        ('{"type": "subscribe", "id": "a", "flow": "A B"}', "invalid_identifier", None),
+        ('{"type": "subscribe", "id": "a", "execution": "x"}', "invalid_identifier", None),
+        ('{"type": "subscribe", "id": "a", "execution": "999999"}', "execution_not_found", None),
+        ('{"type": "subscribe", "id": "taken"}', "subscription_exists", None),
+        ('{"type": "unsubscribe", "id": "a"}', "subscription_not_found", None),
+        ('{"type": "auth"}', "invalid_request", "/token"),
+        ('{"type": "auth", "token": "x"}', "invalid_request", None),
     ],
 )
-async def test_a_bad_message_is_a_problem_and_the_connection_goes_on(world: World, message: str, code: str) -> None:
+async def test_a_bad_message_is_a_problem_and_the_connection_goes_on(
+    world: World, message: str, code: str, place: str | None
+) -> None:
     async with connected(world) as live:
         await live.subscribe("taken", flow="api/none")
         await live.socket.send_text(message)
@@ -176,6 +183,7 @@ async def test_a_bad_message_is_a_problem_and_the_connection_goes_on(world: Worl
         assert answer["type"] == "error"
         assert answer["problem"]["code"] == code
         assert answer["problem"]["request_id"]
+        assert place in {None, *(one.get("pointer") for one in answer["problem"]["errors"])}
         await live.tell("unsubscribe", id="taken")
         assert (await live.next())["type"] == "unsubscribed"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from perdure.api.bodies import decode_json
+from perdure.api.bodies import BODY_LIMIT, decode_json
 from perdure.api.openapi import openapi_document
 from perdure.api.resources.lists import Field
 from perdure.api.routes import ROUTES
@@ -192,10 +193,29 @@ async def test_a_wrong_content_type_is_refused(world: World, kind: str) -> None:
     assert response.json()["code"] == "unsupported_media_type"
 
 
+async def test_an_empty_object_is_as_good_as_no_body_and_anything_else_is_not(world: World) -> None:
+    answers = [await post(world, content, path="/executions/999999/resume") for content in (b"", b"{}", b' {"a": 1}')]
+    assert [answer.status_code for answer in answers] == [404, 404, 422]
+    assert "takes no body" in answers[2].json()["detail"]
+
+
 async def test_a_body_over_the_limit_is_refused_by_its_announced_length(world: World) -> None:
     response = await post(world, b"x" * (10 * 1024 * 1024 + 1))
     assert response.status_code == 413
     assert "10485760" in response.json()["detail"]
+
+
+async def test_a_client_that_sends_a_body_too_large_to_its_end_reads_the_refusal(world: World) -> None:
+    head = b"POST /api/v1/executions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    body = b"x" * (4 * BODY_LIMIT)
+    host, _, port = world.server.url.removeprefix("http://").partition(":")
+
+    def send_all_and_read() -> bytes:
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            return client.recv(12)
+
+    assert await asyncio.to_thread(send_all_and_read) == b"HTTP/1.1 413"
 
 
 async def test_an_endless_chunked_body_is_refused_at_the_limit_and_cut(world: World) -> None:

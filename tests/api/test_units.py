@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Opened
-from tests.api.sse import Stream
+from tests.api.sse import Stream, until
 from tests.api.world import World
 
 SPREAD: dict[str, Any] = {
@@ -36,17 +36,6 @@ async def world(open_world: Opened) -> AsyncIterator[World]:
         for flow in (SPREAD, IDLE, PICKY, UNSERVED, BUSY):
             await opened.put(flow)
         yield opened
-
-
-async def until(world: World, id: str, *types: str) -> None:
-    """Wait for an event of one of these types."""
-    accept = {"accept": "text/event-stream"}
-    async with world.http.stream("GET", f"/api/v1/executions/{id}/events", headers=accept) as response:
-        stream = Stream(response)
-        while (message := await stream.next()) is not None:
-            if message.data is not None and message.data.get("type") in types:
-                return
-    raise AssertionError(f"none of {types} came")
 
 
 async def suspended(world: World, flow: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from tests.api.scenarios import NOBODY, scenario, simple
-from tests.api.sse import Stream
+from tests.api.sse import until
 from tests.api.world import World
 
 APPROVE: dict[str, Any] = {
@@ -26,17 +26,6 @@ ASK: dict[str, Any] = {
     "output": "${nodes.ask.output.answer}",
 }
 LISTEN: dict[str, Any] = {"id": "api/listen", "nodes": {"wait": {"signal": "paid"}, "over": {"signal": "over"}}}
-
-
-async def until(world: World, id: str, *types: str) -> None:
-    """Wait for an event of one of these types."""
-    accept = {"accept": "text/event-stream"}
-    async with world.http.stream("GET", f"/api/v1/executions/{id}/events", headers=accept) as response:
-        stream = Stream(response)
-        while (message := await stream.next()) is not None:
-            if message.data is not None and message.data.get("type") in types:
-                return
-    raise AssertionError(f"none of {types} came")
 
 
 async def waiting(world: World, flow: dict[str, Any], input: Any = None) -> str:

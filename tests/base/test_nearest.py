@@ -10,6 +10,8 @@ MANY = [f"word{number}" for number in range(LISTED + 1)]
 def test_the_nearest_word_is_offered_and_a_far_one_is_not() -> None:
     assert nearest("fecth", ["fetch", "digest"]) == "; did you mean 'fetch'?"
     assert nearest("publish", ["fetch", "digest"]) == ""
+    assert nearest("strat", ["stats", "start"]) == "; did you mean 'start'?"
+    assert nearest("list", ["slit", "lists"]) == "; did you mean 'lists'?"
 
 
 def test_where_none_is_near_few_are_listed() -> None:

@@ -20,7 +20,7 @@ from tests.store.databases import server
 
 SCHEMAS = f"SELECT nspname FROM pg_namespace WHERE nspname LIKE '{PREFIX}%'"
 # After a kill, nobody goes on before the lease has run out: that is too long for a test of the bench.
-NAMES = ("one-step", "chain", "history", "events-shared", "workers")
+NAMES = ("one-step", "chain", "history", "events-shared", "subscribers", "workers", "backup")
 
 
 @pytest.fixture

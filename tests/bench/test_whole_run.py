@@ -28,13 +28,14 @@ TINY = Sizes(
     latencies=5,
     history=2_000,
     history_rounds=2,
+    backed_up=500,
     event_rounds=150,
     streamed_executions=2,
     subscribers=6,
     stream_s=0.5,
     starts=1,
     idle_s=0.2,
-    opening_s=0.3,
+    settling_s=0.1,
     recovered=4,
     backlog=40,
     worker_rounds=1,
@@ -83,13 +84,13 @@ def test_a_report_is_json_on_stdout_alone(capfd: pytest.CaptureFixture[str]) -> 
     assert said.err == ""
 
 
-def test_a_table_is_no_data_and_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_table_goes_to_stdout_and_what_went_wrong_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     print_report(report_of(SLOW, failures=[Failure("recovery", "BenchFailed: lost one")]))
 
     said = capfd.readouterr()
-    assert said.out == ""
-    for text in ("steps", "1,000 1/s", "2,000", "3,000", "under", "25%", "bare steps", "SQLite 3.54.1", "lost one"):
-        assert text in said.err
+    assert said.err == "recovery went wrong: BenchFailed: lost one\n"
+    for text in ("steps", "1,000 1/s", "2,000", "3,000", "under", "25%", "bare steps", "SQLite 3.54.1"):
+        assert text in said.out
 
 
 def test_every_budget_is_held_by_a_figure() -> None:

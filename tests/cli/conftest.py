@@ -67,3 +67,11 @@ def offline(nowhere: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Comman
 def command(offline: Command, served: Served, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("PERDURE_URL", served.url)
     return offline
+
+
+@pytest.fixture
+def failed(command: Command) -> str:
+    """The id of an execution whose flow can be repaired."""
+    done = command("execution", "start", "tests/repair", "--wait", "-o", "name")
+    assert done.code == 5, done.err
+    return done.out.strip()

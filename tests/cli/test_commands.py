@@ -90,6 +90,13 @@ def test_lists_come_in_every_format(command: Command) -> None:
     assert (none.code, none.out) == (0, "")
 
 
+def test_a_text_that_reads_like_a_number_is_told_how_to_be_written(command: Command) -> None:
+    refused = command("execution", "start", "tests/greet", "-i", "name=17")
+    assert refused.code == 1
+    assert """write -i 'name="17"'""" in refused.err
+    assert command("execution", "start", "tests/greet", "-i", 'name="17"', "-o", "name").code == 0
+
+
 def test_one_execution_from_all_sides(command: Command) -> None:
     id = started(command, "tests/greet")
     assert command("execution", "wait", id, "-o", "name").out.strip() == id
@@ -193,7 +200,7 @@ def test_a_flow_that_a_folder_manages_cannot_be_applied(command: Command, nowher
     done = command("flow", "apply", "greet.yaml")
     assert done.code == 1
     assert "greet.yaml: flow_managed" in done.err
-    assert "nothing was applied" in done.err
+    assert "nothing was put" in done.err
 
 
 def test_of_several_files_all_are_applied_or_none(command: Command, nowhere: Path) -> None:
@@ -212,12 +219,24 @@ def test_of_several_files_all_are_applied_or_none(command: Command, nowhere: Pat
     assert "good.yaml:1:1: duplicate_flow: the flow tests/good is also in sub/twin.yaml" in done.err
     assert re.search(r"none.json:1:\d+: ", done.err)
     assert "huge.yaml: " in done.err
-    assert done.err.endswith("5 files, 5 with problems: nothing was applied\n")
+    assert done.err.endswith("5 files: 5 of 5 definitions refused; nothing was put\n")
     assert command("flow", "show", "tests/good").code == 1
     done = command("flow", "apply", "good.yaml", "bad.yaml")
     assert (done.code, done.out) == (1, "")
     assert command("flow", "show", "tests/good").code == 1, "not even the good one"
     assert command("flow", "apply", "good.yaml").code == 0
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is(command: Command, nowhere: Path) -> None:
+    (nowhere / "latin.yaml").write_bytes(b"id: tests/latin\ndescription: caf\xe9\nnodes:\n  a: {sleep: 1ms}\n")
+    done = command("flow", "apply", "latin.yaml")
+    assert (done.code, done.err) == (1, "latin.yaml:2:17: not_utf8: byte 32 is not UTF-8\nnothing was applied\n")
+    many = nowhere / "many"
+    many.mkdir()
+    for number in range(1_001):
+        (many / f"{number}.yaml").write_text("nodes: {}\n")
+    done = command("flow", "apply", "many")
+    assert (done.code, "1001 files; at most 1,000 are applied at once" in done.err) == (2, True)
 
 
 def test_a_dry_run_tells_what_would_change_and_changes_nothing(command: Command, nowhere: Path) -> None:
@@ -357,6 +376,14 @@ def test_events_of_executions_and_of_all_are_printed_once_each(command: Command)
     refused = command("events", "--execution", "999999")
     assert refused.code == 1
     assert "999999" in refused.err
+
+
+def test_a_cursor_that_is_none_is_refused(command: Command) -> None:
+    id = started(command, "tests/greet")
+    for of in ([], ["--execution", id]):
+        refused = command("events", *of, "--after", "bogus")
+        assert (refused.code, refused.out) == (2, "")
+        assert "--after: 'bogus': the cursor is none of this feed" in refused.err
 
 
 def test_ctrl_c_ends_the_events_of_all_and_says_where_to_go_on(command: Command, served: Served) -> None:

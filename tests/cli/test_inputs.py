@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from perdure.cli.inputs import parse_inputs, parse_moment, parse_seconds, parse_tags
+from perdure.cli.inputs import parse_edits, parse_inputs, parse_moment, parse_seconds, parse_tags
 from tests.client.clocks import FixedClock
 
 
@@ -39,7 +39,7 @@ def test_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert parse_inputs(["-"]) == {"a": 7}
 
 
-@pytest.mark.parametrize(("given", "told"), [(["nofile.json"], "neither"), (["x=@nofile"], "neither")])
+@pytest.mark.parametrize(("given", "told"), [(["nofile.json"], "neither"), (["x=@nofile"], "'nofile' is no file")])
 def test_what_is_not_there_is_named(given: list[str], told: str) -> None:
     with pytest.raises(click.BadParameter, match=told):
         parse_inputs(given)
@@ -50,6 +50,17 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(click.BadParameter, match=r"bad\.json is not JSON"):
         parse_inputs([str(file)])
+
+
+def test_edits_are_values_by_node_and_what_is_wrong_names_their_option(tmp_path: Path) -> None:
+    (tmp_path / "page.json").write_text('{"a": 1}')
+    (tmp_path / "list.json").write_text("[]")
+    assert parse_edits(["n=1", f"page=@{tmp_path / 'page.json'}"]) == {"n": 1, "page": {"a": 1}}
+    assert parse_edits(["n=1", str(tmp_path / "page.json")]) == {"n": 1, "a": 1}
+    for given in ("x", "page=@nofile", str(tmp_path / "list.json")):
+        with pytest.raises(click.BadParameter) as refused:
+            parse_edits([given])
+        assert refused.value.param_hint == "--edit"
 
 
 def test_tags() -> None:

@@ -196,22 +196,54 @@ def test_a_reader_that_goes_away_disturbs_nobody(nowhere: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_while_a_command_is_imported_ends_it_without_a_word(nowhere: Path) -> None:
-    program = (
-        "import signal, sys\n"
-        "from perdure.cli.main import main\n"
-        "class Interrupted:\n"
-        "    def find_spec(self, name, *rest):\n"
-        "        if name == 'perdure.cli.version':\n"
-        "            try: signal.raise_signal(signal.SIGINT)\n"
-        "            except KeyboardInterrupt: raise ImportError('as compiled modules make of it')\n"
-        "sys.meta_path.insert(0, Interrupted())\n"
-        "sys.argv = ['perdure', 'version']\n"
-        "main()\n"
+INTERRUPTED = """
+import atexit, runpy, signal, sys
+_, at, *sys.argv[1:] = sys.argv
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == at:
+            interrupt()
+def interrupt():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("as compiled modules make of it")
+sys.meta_path.insert(0, Interrupted())
+if at == "the end":
+    atexit.register(interrupt)
+runpy.run_module("perdure", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "at", ["perdure.cli", "click", "perdure.cli.version", "importlib.metadata", "perdure.cli.failures", "the end"]
+)
+def test_ctrl_c_while_modules_load_or_the_process_ends_leaves_no_word(nowhere: Path, at: str) -> None:
+    command = ["flow", "list", "--url", "http://127.0.0.1:9"] if at == "perdure.cli.failures" else ["version"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, at, *command],
+        capture_output=True,
+        text=True,
+        env=clean_environ(nowhere),
+        check=False,
     )
-    environ = clean_environ(nowhere)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    # What shells tell as 130.
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_events_of_a_server_that_is_not_there_are_not_waited_for(offline: Command) -> None:
+    printed = offline("events", "--url", "http://127.0.0.1:9")
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith("error: no answer from http://127.0.0.1:9")
+
+
+def test_the_package_runs_as_the_command_does(nowhere: Path) -> None:
+    for args in (["--version"], ["flow", "lits"]):
+        done, same = (
+            subprocess.run([*program, *args], capture_output=True, text=True, env=clean_environ(nowhere), check=False)
+            for program in ([sys.executable, "-m", "perdure"], perdure())
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (same.returncode, same.stdout, same.stderr)
 
 
 def test_an_unexpected_error_is_one_line_and_how_to_see_more(nowhere: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -29,11 +30,17 @@ def ids(command: Command, case: str, *options: str) -> list[str]:
 def test_what_a_filter_chooses_is_weighed_and_asked_for_before_anything_is_done(command: Command, case: str) -> None:
     dry = command("execution", "delete", "--tag", case, "--dry-run", "-o", "json")
     plan = json.loads(dry.out)
-    assert (dry.code, plan["total"], plan["by_status"]["failed"]) == (0, 3, 2)
+    assert (dry.code, plan["total"], plan["refused"], plan["by_status"]["failed"]) == (0, 3, 1, 2)
+    ending = command("execution", "cancel", "--tag", case, "--dry-run")
+    assert re.search(r"^executions: +1 execution \(1 \w+; not 2 failed\)$", ending.out, re.MULTILINE)
+    assert ending.out.count(ids(command, case)[0]) == 1
+    assert not set(ids(command, case, "--status", "failed")) & set(ending.out.split()), "they have ended"
+    over = command("execution", "cancel", "--tag", case, "--status", "failed")
+    assert (over.code, over.err) == (0, "nothing to cancel: 2 failed\n")
     shown = command("execution", "retry", "--tag", case, "--status", "failed", "--dry-run")
     assert (shown.code, "2 executions (2 failed)" in shown.out, "dry run" in shown.out) == (0, True, True)
     unasked = command("execution", "delete", "--tag", case)
-    assert (unasked.code, "--yes" in unasked.err, "3 executions" in unasked.err) == (2, True, True)
+    assert (unasked.code, "--yes" in unasked.err, "2 executions (2 failed; not 1 " in unasked.err) == (2, True, True)
     assert len(ids(command, case)) == 3
     nothing = command("execution", "delete", "--tag", "case=none")
     assert (nothing.code, "no execution fits" in nothing.err) == (0, True)
@@ -79,6 +86,13 @@ def test_an_operation_goes_on_by_itself_and_is_looked_up(command: Command, case:
     followed = command("operation", "show", id, "--wait", "-o", "json")
     assert (followed.code, json.loads(followed.out)["succeeded"]) == (0, 2)
     assert command("operation", "list", "--limit", "1", "-o", "name").lines == [id]
+    assert command("operation", "show", "-", "-o", "name").lines == [id]
+    over = command("operation", "list", "--status", "completed", "--action", "replay", "--after", "10m", "-o", "name")
+    assert id in over.lines
+    for other in (["--status", "running"], ["--action", "tag"], ["--before", "10m"]):
+        assert id not in command("operation", "list", *other, "-o", "name").lines
+    bogus = command("operation", "list", "--status", "done")
+    assert (bogus.code, "'running'" in bogus.err) == (2, True)
     card = command("operation", "show", id)
     assert ("replay" in card.out, case.replace("=", ":") in card.out) == (True, True)
     over = command("operation", "cancel", id)

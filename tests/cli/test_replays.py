@@ -5,16 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.cli.conftest import Command
-
-
-@pytest.fixture
-def failed(command: Command) -> str:
-    done = command("execution", "start", "tests/repair", "--wait", "-o", "name")
-    assert done.code == 5, done.err
-    return done.out.strip()
 
 
 def test_a_dry_run_says_node_by_node_what_would_happen_and_why(command: Command, failed: str) -> None:

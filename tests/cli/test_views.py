@@ -83,6 +83,15 @@ def test_the_picture_shows_nodes_bars_times_and_the_last_lines() -> None:
     assert "connection lost" in text
 
 
+def test_what_an_ended_execution_never_began_does_not_wait() -> None:
+    progress = Progress([graph_node("nap"), graph_node("then")])
+    progress.add(event(1, "node.started", "nap"))
+    assert "○ then waiting" in " ".join(picture(progress).split())
+    progress.add(event(2, "node.cancelled", "nap"))
+    progress.add(event(3, "execution.cancelled"))
+    assert "○ then not begun" in " ".join(picture(progress).split())
+
+
 def test_the_picture_of_a_large_graph_keeps_what_moves() -> None:
     progress = Progress([graph_node(f"n{number}") for number in range(200)])
     progress.add(event(1, "node.started", "n150"))

@@ -29,6 +29,7 @@ from perdure.client.errors import (
 from perdure.server import Server
 from perdure.settings import ServerSettings
 from perdure.wire.executions import StartExecution
+from perdure.wire.flows import FlowDocument
 
 GREET = """
 id: greet
@@ -126,6 +127,7 @@ async def test_an_execution_from_its_start_to_its_result(client: AsyncClient) ->
     assert await execution.result(timeout=20) == "hello you\n"
     assert execution.ended
     assert execution.record.tags == {"a": "b"}
+    assert (await client.executions.get(execution.record.number)).id == execution.id
     events = [event async for event in execution.events()]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert events[-1].type == "execution.completed"
@@ -233,6 +235,13 @@ async def test_flows(client: AsyncClient) -> None:
     assert [node.id for node in (await client.flows.graph("greet")).nodes] == ["greet"]
     assert (await client.flows.validate(GREET)).valid
     assert not (await client.flows.validate("id: 1")).valid
+    batch = [FlowDocument(text=GREET), FlowDocument(text="id: other\nnodes:\n  a: {sleep: 1ms}\n")]
+    planned = await client.flows.put_batch(batch, dry_run=True)
+    assert [(one.flow, one.version, one.change) for one in planned] == [
+        ("default/greet", None, "changed"), ("default/other", None, "new"),
+    ]  # fmt: skip
+    assert [one.version for one in await client.flows.put_batch(batch)] == [1, 1]
+    await client.flows.delete("other")
     await client.flows.delete("failing")
     with pytest.raises(FlowNotFound):
         await client.flows.get("failing")

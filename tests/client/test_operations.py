@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ async def test_what_failed_is_retried_tagged_and_deleted_by_a_filter(server: Ser
         assert (plan.total, plan.by_status, plan.capped) == (5, {"failed": 5}, False)
         assert plan.sample == [one.id for one in failed]
         texts = await client.operations.plan("retry", filter={"q": "NOT yet"})
-        assert (texts.total, texts.by_status) == (5, {"failed": 5})
+        assert (texts.total, texts.refused, texts.by_status) == (5, 0, {"failed": 5})
+        ended = await client.operations.plan("cancel", ids=[one.id for one in failed] + [napping.id])
+        assert (ended.total, ended.refused, ended.sample) == (6, 5, [napping.id])
+        texts = await client.operations.plan("delete", filter={"flow": "nap"})
+        assert (texts.total, texts.refused, texts.sample) == (1, 1, [])
         told: list[Operation] = []
         begun = await client.operations.start(
             "retry", filter={"flow": "failing", "status": ["failed"]}, arguments={"input": {"ok": True}}
@@ -109,6 +114,15 @@ async def test_asked_again_with_the_same_key_it_is_the_same_operation(server: Se
             await client.operations.cancel(first.id)
         with pytest.raises(OperationNotFound):
             await client.operations.get(one.id)
+        begun = (await client.operations.get(first.id)).created_at
+        at = datetime.fromisoformat(begun)
+        found = client.operations.list(status="completed", action=["cancel", "tag"], created_after=at)
+        assert [one.id async for one in found] == [first.id]
+        assert [one async for one in client.operations.list(created_before=at)] == []
+        with pytest.raises(BadRequest, match="earlier than created_after"):
+            [one async for one in client.operations.list(created_after=at, created_before=at - timedelta(seconds=1))]
+        with pytest.raises(BadRequest, match="did you mean 'running'"):
+            [one async for one in client.operations.list(status="runing")]
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from perdure.base.clock import SECOND, SystemClock
-from perdure.engine.engine import Engine
-from perdure.engine.settings import EngineSettings
+from perdure.base.clock import SECOND
 from perdure.engine.streams import execution_events
 from perdure.model.states import ExecutionStatus
 from perdure.store.commands import InterruptWorkers
-from perdure.store.interface import BatchOutcome
-from perdure.store.postgres.store import PostgresStore
-from perdure.store.recorder import Recorder
+from tests.cluster.engines import shared_engine
 from tests.engine.opened import Bench
 from tests.store.databases import fresh_url
 
@@ -24,25 +20,8 @@ PATIENCE_S = 30
 HOLDS = "id: holds\nnodes:\n  one: {shell: 'echo up; [ -e %s ] || exec sleep 600; echo done'}\n"
 
 
-@asynccontextmanager
-async def _engine(url: str, home: Path, **settings: Any) -> AsyncIterator[Bench]:
-    store = await PostgresStore.open(url)
-
-    def listen(outcome: BatchOutcome) -> None:
-        engine.on_batch(outcome)
-
-    engine = Engine(
-        store=store,
-        recorder=Recorder(store, listener=listen),
-        clock=SystemClock(),
-        settings=EngineSettings(home=home, lease=3 * SECOND, pool_size=1, grace=SECOND, **settings),
-    )
-    await engine.start()
-    try:
-        yield Bench(engine, engine.clock)
-    finally:
-        await engine.stop(drain=False)
-        await store.close()
+def _engine(url: str, home: Path, **settings: Any) -> AbstractAsyncContextManager[Bench]:
+    return shared_engine(url, home, lease=3 * SECOND, **settings)
 
 
 async def _told(bench: Bench, id: bytes, wanted: Callable[[Any], bool]) -> None:

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
-from perdure.artifacts.local import LocalStorage
-from perdure.artifacts.shared import SharedStorage
-from perdure.base.clock import SECOND, SystemClock
-from perdure.engine.engine import Engine
+from perdure.base.clock import SECOND
 from perdure.engine.loops.loop import Loop
 from perdure.engine.precedence import Precedence
 from perdure.engine.retention import parse_retention
-from perdure.engine.settings import EngineSettings
 from perdure.store.commands import InterruptWorkers
-from perdure.store.interface import BatchOutcome, ExecutionFilter
-from perdure.store.postgres.blob_table import PostgresBlobTable
+from perdure.store.interface import ExecutionFilter
 from perdure.store.postgres.connection import MIGRATING, connect
-from perdure.store.postgres.store import PostgresStore
 from perdure.store.postgres.url import parse_url
-from perdure.store.recorder import Recorder
+from tests.cluster.engines import shared_engine
 from tests.engine.opened import WORKSPACE, Bench
 from tests.store.databases import fresh_url
 
@@ -32,35 +25,9 @@ _AGE = (
 )
 
 
-@asynccontextmanager
-async def _engine(url: str, home: Path, *, claim: bool = True) -> AsyncIterator[Bench]:
-    store = await PostgresStore.open(url)
-    table = PostgresBlobTable(store.address)
-
-    def listen(outcome: BatchOutcome) -> None:
-        engine.on_batch(outcome)
-
-    engine = Engine(
-        store=store,
-        recorder=Recorder(store, listener=listen),
-        clock=SystemClock(),
-        settings=EngineSettings(
-            home=home,
-            lease=30 * SECOND,
-            pool_size=1,
-            grace=SECOND,
-            claim=claim,
-            retention=parse_retention("0s,kept=forever"),
-        ),
-        artifacts=SharedStorage(LocalStorage(home / "artifacts"), table),
-    )
-    await engine.start()
-    try:
-        yield Bench(engine, engine.clock)
-    finally:
-        await engine.stop(drain=False)
-        table.close()
-        await store.close()
+def _engine(url: str, home: Path, *, claim: bool = True) -> AbstractAsyncContextManager[Bench]:
+    retention = parse_retention("0s,kept=forever")
+    return shared_engine(url, home, lease=30 * SECOND, claim=claim, retention=retention)
 
 
 def _loop(bench: Bench, name: str) -> Loop:

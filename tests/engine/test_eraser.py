@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from perdure.artifacts.local import LocalStorage
 from perdure.base.manual_clock import ManualClock
+from perdure.engine import eraser
 from perdure.engine.engine import Engine
 from perdure.engine.requests import ReplayRequest
 from perdure.engine.retention import parse_retention
@@ -66,6 +68,25 @@ async def test_a_long_history_is_deleted_in_portions(open_bench: Opener, monkeyp
     assert len([one for one in seen if isinstance(one, EraseHistory)]) > 2
     assert [one.id for one in (await bench.record(other),)] == [other]
     assert await counted(bench) == 1
+
+
+async def test_members_of_few_families_are_in_memory_at_once(
+    open_bench: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = await open_bench(ManualClock())
+    await bench.put(ONE)
+    ids = [(await bench.run("one")).id for _ in range(60)]
+    executions = bench.engine.store.executions
+    families, read = executions.families, []
+
+    async def noting(roots: Sequence[bytes]) -> Any:
+        read.append(len(roots))
+        return await families(roots)
+
+    monkeypatch.setattr(executions, "families", noting)
+    assert await bench.engine.eraser.erase(ids) == 60
+    assert (sum(read), max(read)) == (60, eraser.FAMILIES)
+    assert await counted(bench) == 0
 
 
 async def test_nothing_of_what_cannot_be_deleted_goes(open_bench: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +155,19 @@ async def test_contents_go_a_day_after_their_last_execution_was_deleted(open_ben
     assert contents() == set()
 
 
+async def test_a_folder_is_marked_before_anything_lies_there(open_bench: Opener) -> None:
+    """`perdure run` sweeps nothing, and another store's server must not take its contents for garbage."""
+    bench = await open_bench(ManualClock(), claim=False)
+    storage = bench.engine.artifacts
+    assert isinstance(storage, LocalStorage)
+    [mark] = storage.root.glob("store-*")
+    assert await storage.claim(int(mark.name.removeprefix("store-"), 16)) == []
+    assert await storage.claim(1) == [mark.name]
+
+
 async def test_what_is_half_deleted_is_not_replayed(open_bench: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry would take the items that are left for all there were."""
+    monkeypatch.setattr(eraser, "MOST", 300)
     bench = await open_bench()
     await bench.put(WIDE + "  no: {fail: {message: no}, needs: [all]}\n")
     one = await bench.run("wide", {"items": list(range(800))})

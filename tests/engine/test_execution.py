@@ -221,6 +221,23 @@ async def test_why_names_what_an_execution_waits_for(open_bench: Opener) -> None
     await bench.ended(second)
 
 
+async def test_why_finds_the_run_that_holds_it_up_behind_any_number_of_others(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(
+        "id: wide\ninput: {rows: {type: array}}\nnodes:\n  a: {transform: '${item}', foreach: '${input.rows}'}\n"
+        "  z: {shell: 'exit 1', needs: [a], retry: {attempts: 2, backoff: 1h}}\n"
+    )
+    id = await bench.start("wide", {"rows": list(range(1001))})
+    await bench.until(id, lambda record: record.status is ExecutionStatus.SUSPENDED)
+    why = await bench.engine.why(WORKSPACE, id)
+    (cause,) = why["waiting_for"]
+    assert (cause["kind"], cause["node"]) == ("retry", "z")
+    assert why["summary"].startswith("Node z failed (")
+    await bench.ended(id)
+    ended = (await bench.engine.why(WORKSPACE, id))["summary"]
+    assert ended == "It has ended: failed (exit_code in node z: the command ended with exit code 1)."
+
+
 async def test_compensations_undo_in_reverse_order(open_bench: Opener) -> None:
     bench = await open_bench()
     await bench.put(

@@ -15,14 +15,16 @@ import pytest
 
 from perdure.base.clock import SECOND
 from perdure.engine.engine import Engine
+from perdure.engine.loops import operator
 from perdure.engine.operations import OperationRequest, Plan
 from perdure.engine.requests import StartRequest
+from perdure.model.event import Event, EventType
 from perdure.model.operation import OPEN, Action, ItemOutcome, OperationStatus
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.store.commands import ClaimOperation, StepOperation
-from perdure.store.interface import ExecutionFilter
+from perdure.store.commands import ClaimOperation, Command, RegisterWorker, StartExecutions, StepOperation
+from perdure.store.interface import Advanced, Batch, BatchOutcome, ExecutionFilter
 from perdure.store.operation_records import OperationItem, OperationRecord, Step
-from perdure.store.records import Started
+from perdure.store.records import Advance, NewExecution, Started, Value, WorkerRecord
 from tests.engine.arena import WORKSPACE, Arena, engine_on
 from tests.store.databases import fresh_url
 
@@ -108,6 +110,64 @@ async def test_what_is_called_cancelled_is_and_what_came_first_ended_by_itself(p
     assert ends.keys() == {(SUCCEEDED, ExecutionStatus.CANCELLED), (REFUSED, ExecutionStatus.COMPLETED)}
 
 
+class Elsewhere:
+    """An owner of an execution that is no part of this engine, and obeys when it is told to."""
+
+    def __init__(self, engine: Engine, started: Started) -> None:
+        self._engine = engine
+        self._advance: Advance | None = Advance(
+            execution_id=started.id, workspace=WORKSPACE, flow="a/b", epoch=started.epoch, updated_at=2,
+            previous=ExecutionStatus.RUNNING, status=ExecutionStatus.CANCELLING,
+            events=[Event(EventType.EXECUTION_CANCELLING, 2)],
+        )  # fmt: skip
+
+    def obey(self) -> None:
+        self._engine.recorder.advance(self)
+
+    def drain(self) -> Advance | None:
+        advance, self._advance = self._advance, None
+        return advance
+
+    def committed(self, outcome: Any) -> None:
+        assert isinstance(outcome, Advanced)
+
+
+async def test_what_owners_were_asked_for_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They obey one after the other: to go through all that are left each time would take for ever."""
+    listed: list[int] = []
+    async with engine_on(tmp_path, None) as engine:
+        worker = WorkerRecord(id="w2", number=0, name="w2", host="h", pid=1, started_at=1, heartbeat_at=1)
+        await engine.recorder.execute(RegisterWorker(at=1, worker=worker))
+        news = [
+            NewExecution(
+                id=id, workspace=WORKSPACE, flow="a/b", flow_version=1, input=Value("{}", None, 2), priority=5,
+                queue="default", tags={}, trigger_kind="api", root=id, created_at=1, claim_by="w2",
+            ) for id in (bytes([n] * 16) for n in range(1, 9))
+        ]  # fmt: skip
+        started = await engine.recorder.execute(StartExecutions(at=1, executions=news))
+        operations = engine.store.operations
+        items = operations.items
+
+        async def noting(id: bytes, **span: Any) -> list[OperationItem]:
+            found = await items(id, **span)
+            if span.get("outcome") is ItemOutcome.ASKED:
+                listed.append(len(found))
+            return found
+
+        monkeypatch.setattr(operations, "items", noting)
+        operation = await begin(engine, Action.CANCEL, [one.id for one in started])
+        async with asyncio.timeout(30):
+            for number, one in enumerate(started, 1):
+                while not listed:
+                    await engine.operations.get(WORKSPACE, operation.id)
+                Elsewhere(engine, one).obey()
+                while (await engine.operations.get(WORKSPACE, operation.id)).succeeded < number:
+                    pass
+        ended = await over(engine, operation)
+    assert (ended.status, ended.succeeded) == (OperationStatus.COMPLETED, 8)
+    assert listed == [8, 0]
+
+
 async def test_a_retry_beside_a_deletion_is_whole_or_is_not_begun(pit: Arena) -> None:
     await pit.put(FAILING)
     ids = await pit.start("failing")
@@ -124,6 +184,28 @@ async def test_a_retry_beside_a_deletion_is_whole_or_is_not_begun(pit: Arena) ->
         runs = {run.node: run for run in await store.node_runs.list(WORKSPACE, id)}
         assert (status, runs["first"].status) == (ExecutionStatus.FAILED, NodeStatus.COMPLETED)
     assert await store.executions.count(WORKSPACE, ExecutionFilter()) == len(replays)
+
+
+async def test_replays_of_long_executions_go_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they take over is copied in the transaction that starts them."""
+    monkeypatch.setattr(operator, "MOST_COPIED", 5)
+    sizes: list[int] = []
+    async with engine_on(tmp_path, None) as engine:
+        pit = Arena([engine], rounds=12, seed=1)
+        await pit.put(
+            "id: wide\nnodes:\n  all: {transform: '${item}', foreach: '${[1, 2, 3]}'}\n  no: {fail: {message: no}}\n"
+        )
+        ids = await pit.start("wide")
+        await pit.ended(ids)
+        execute = engine.recorder.execute
+
+        async def noting(command: Command) -> Any:
+            sizes.extend([len(command.steps)] if isinstance(command, StepOperation) else [])
+            return await execute(command)
+
+        monkeypatch.setattr(engine.recorder, "execute", noting)
+        operation, _ = await done(engine, Action.RETRY, ids)
+    assert (operation.succeeded, sizes) == (12, [2] * 6)
 
 
 async def test_of_two_deletions_each_execution_is_one_s(pit: Arena) -> None:
@@ -203,6 +285,36 @@ async def test_a_process_that_stops_lets_others_go_on_at_once(tmp_path: Path) ->
             whole = await over(second, operation)
     assert left > 0
     assert (whole.status, whole.succeeded) == (OperationStatus.COMPLETED, len(ids))
+
+
+async def test_what_is_claimed_while_the_engine_stops_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim was on its way when nobody waited for it any more."""
+    async with engine_on(tmp_path, None) as engine:
+        write = engine.store.write
+        is_claiming, may_go_on, is_claimed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def held(batch: Batch) -> BatchOutcome:
+            if not any(isinstance(command, ClaimOperation) for command in batch.commands):
+                return await write(batch)
+            is_claiming.set()
+            await may_go_on.wait()
+            outcome = await write(batch)
+            is_claimed.set()
+            return outcome
+
+        monkeypatch.setattr(engine.store, "write", held)
+        operation = await begin(engine, Action.TAG, [bytes(range(16))], Plan(put={"k": "v"}))
+        async with asyncio.timeout(20):
+            await is_claiming.wait()
+            [loop] = [loop for loop in engine.loops if loop.name == "operator"]
+            await loop.stop()
+            may_go_on.set()
+            await engine._operator.stop()
+            await is_claimed.wait()
+        left = await engine.operations.get(WORKSPACE, operation.id)
+    assert (left.status, left.holder, left.left) == (OperationStatus.RUNNING, None, 1)
 
 
 async def test_what_the_database_refuses_is_one_execution_s_outcome(pit: Arena) -> None:

@@ -26,6 +26,15 @@ async def resume(bench: Bench, id: bytes) -> None:
     await bench.engine.answers.resume(WORKSPACE, id, by="bob")
 
 
+async def paused(bench: Bench, flow: str) -> bytes:
+    """An execution of the flow that came to wait for something, and was paused then."""
+    await bench.put(flow)
+    id = await bench.start(flow.split()[1])
+    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
+    await pause(bench, id)
+    return id
+
+
 async def nodes_of(bench: Bench, id: bytes) -> dict[str, str]:
     runs = await bench.engine.store.node_runs.list(WORKSPACE, id)
     return {run.node: str(run.status) for run in runs}
@@ -33,12 +42,10 @@ async def nodes_of(bench: Bench, id: bytes) -> dict[str, str]:
 
 async def test_a_running_attempt_ends_and_nothing_follows_until_it_is_resumed(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put(
-        "id: chain\nnodes:\n  a: {signal: go}\n  b: {transform: 2, needs: [a]}\n  c: {transform: 3, needs: [b]}\n"
+    id = await paused(
+        bench,
+        "id: chain\nnodes:\n  a: {signal: go}\n  b: {transform: 2, needs: [a]}\n  c: {transform: 3, needs: [b]}\n",
     )
-    id = await bench.start("chain")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
     record = await bench.record(id)
     assert (record.status, record.reason, record.worker) == (ExecutionStatus.SUSPENDED, "paused", None)
     await bench.engine.answers.signal(WORKSPACE, id, name="go", payload=None, sender="ada")
@@ -76,6 +83,9 @@ async def test_what_waits_to_start_begins_nothing_either(open_bench: Opener) -> 
     await bench.put("id: later\nnodes:\n  a: {transform: 1}\n")
     id = await bench.start("later", start_at=bench.clock.now() + HOUR)
     await pause(bench, id)
+    summary = (await bench.engine.why(WORKSPACE, id))["summary"]
+    assert summary.startswith("It starts at ")
+    assert summary.endswith(". It was paused by ada; it goes on when somebody resumes it.")
     while (await bench.record(id)).status is not ExecutionStatus.SUSPENDED:
         await bench.engine.wait_ended(WORKSPACE, id, 20_000)
         bench.skip()
@@ -86,33 +96,26 @@ async def test_what_waits_to_start_begins_nothing_either(open_bench: Opener) -> 
 
 async def test_a_deadline_counts_while_it_is_paused(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put("id: bounded\ntimeout: 1h\nnodes:\n  a: {approval: Go}\n")
-    id = await bench.start("bounded")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
+    id = await paused(bench, "id: bounded\ntimeout: 1h\nnodes:\n  a: {approval: Go}\n")
     assert (await bench.ended(id)).status is ExecutionStatus.TIMED_OUT
 
 
 async def test_a_paused_execution_is_cancelled_and_cleans_up(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put(
+    id = await paused(
+        bench,
         "id: tidy\nnodes:\n  a: {signal: go}\n  b: {transform: 1, needs: [a]}\n"
-        "  z: {transform: 9, needs: [b], run_if: always}\n"
+        "  z: {transform: 9, needs: [b], run_if: always}\n",
     )
-    id = await bench.start("tidy")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
-    await bench.engine.cancel_executions(WORKSPACE, [id])
+    await bench.engine.cancel_executions(WORKSPACE, [id], reason="closed")
     assert (await bench.ended(id)).status is ExecutionStatus.CANCELLED
     assert await nodes_of(bench, id) == {"a": "cancelled", "z": "completed"}
+    assert (await bench.engine.why(WORKSPACE, id))["summary"] == "It has ended: cancelled (closed)."
 
 
 async def test_a_due_retry_waits_while_it_is_paused(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put("id: stubborn\nnodes:\n  a: {shell: 'exit 3', retry: {attempts: 2, backoff: 1h}}\n")
-    id = await bench.start("stubborn")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
+    id = await paused(bench, "id: stubborn\nnodes:\n  a: {shell: 'exit 3', retry: {attempts: 2, backoff: 1h}}\n")
     bench.clock.advance_to(bench.clock.now() + 3 * HOUR)  # type: ignore[attr-defined]
     with bench.engine.hub.subscribe(id):
         assert not await bench.engine.wait_ended(WORKSPACE, id, 200_000)
@@ -125,10 +128,7 @@ async def test_a_due_retry_waits_while_it_is_paused(open_bench: Opener) -> None:
 
 async def test_half_a_foreach_waits(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put("id: many\nnodes:\n  each: {signal: 'go-${item}', foreach: [a, b, c], parallel: 1}\n")
-    id = await bench.start("many")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
+    id = await paused(bench, "id: many\nnodes:\n  each: {signal: 'go-${item}', foreach: [a, b, c], parallel: 1}\n")
     for name in ("go-a", "go-b", "go-c"):
         await bench.engine.answers.signal(WORKSPACE, id, name=name, payload=name, sender="ada")
     while (await bench.record(id)).worker is not None or (await nodes_of(bench, id))["each"] != "completed":
@@ -141,10 +141,7 @@ async def test_half_a_foreach_waits(open_bench: Opener) -> None:
 
 async def test_a_pause_outlives_its_engine(open_bench: Opener) -> None:
     bench = await open_bench()
-    await bench.put("id: chain\nnodes:\n  a: {sleep: 1h}\n  b: {transform: 2, needs: [a]}\n")
-    id = await bench.start("chain")
-    await bench.until(id, is_(ExecutionStatus.SUSPENDED))
-    await pause(bench, id)
+    id = await paused(bench, "id: chain\nnodes:\n  a: {sleep: 1h}\n  b: {transform: 2, needs: [a]}\n")
     await pause(bench, id)
     [wait, *_] = [one for one in await bench.engine.store.waits.of(WORKSPACE, id) if one.kind == "pause"]
     assert wait.data == {"by": "ada", "reason": "dinner"}

@@ -162,7 +162,8 @@ async def test_lists_counts_and_children_show_no_units_unless_asked(open_bench: 
         assert await executions.count(WORKSPACE, only) == 2
         assert await executions.count(WORKSPACE, ExecutionFilter(**wanted, kind=None)) == 3
     assert await executions.children(WORKSPACE, record.id) == []
-    assert await executions.stats(WORKSPACE, ExecutionFilter(), ["status"]) == [{"status": "completed", "count": 1}]
+    rows, _ = await executions.statistics(WORKSPACE, ExecutionFilter(), ["status"])
+    assert rows == [{"status": "completed", "count": 1}]
 
 
 async def test_retries_are_the_units_and_the_failure_is_the_runs_own(open_bench: Opener, code: list[Path]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from tests.faults.harness.haystack import SEGMENT, Haystack, catches_up, index
+from tests.faults.harness.haystack import PORTION, SEGMENT, Haystack, catches_up, index
 from tests.faults.harness.scene import Scene
 from tests.faults.harness.waiting import until
 
@@ -21,7 +21,7 @@ def test_kills_in_the_middle_of_its_work_lose_nothing_that_can_be_found(stage: S
     for turn in range(3):
         haystack.grow(stage.api, SEGMENT)
         if turn:
-            until(lambda: index(stage.api)["waiting"] >= SEGMENT, within_s=30, what="a segment is to be made")
+            until(lambda: index(stage.api)["waiting"] >= PORTION, within_s=30, what="a segment is to be made")
         stage.server.kill()
         stage.server.start()
         haystack.check(stage.api)

@@ -19,11 +19,11 @@ CACHES_KB = 128 * 1024
 """What caches and the heap of a server under load may take, however much is queued."""
 SLACK_KB = 2 * 1024
 """From FULL_AT to MANY that is 100 bytes for each execution: less than an id in a dict."""
-PORTION_KB = 16 * 1024
+PORTION_KB = 6 * 1024
 """What taking up the texts of what a stopped server left may cost besides, whatever is left: a portion of them at a time,
-and the pages of the database that one of its readers keeps."""
-SEGMENT = 2_048
-"""So many executions make a segment of the text index; fewer wait for others."""
+and the few pages of the database that their readers keep."""
+PORTION = 256
+"""So many executions are put into the text index; fewer wait for others."""
 HELD = {"gate": "never", "ledger": "/dev/null"}
 
 
@@ -48,7 +48,7 @@ def peak_while_indexing_kb(scene: Scene) -> int:
     def is_done() -> bool:
         seen.append(memory_kb(scene.server.pid))
         index = scene.api.request("GET", "/system/info").json()["search"]
-        return index["status"] == "current" and not index["lag_s"] and index["waiting"] < SEGMENT
+        return index["status"] == "current" and not index["lag_s"] and index["waiting"] < PORTION
 
     until(is_done, within_s=60, what="the text index has taken up what was queued")
     return max(seen)

@@ -11,11 +11,11 @@ from perdure.model.execution import UNIT, Changes, ExecutionState, Key, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import (
     NODE_TERMINAL,
+    NODE_TRANSITIONS,
     TERMINAL,
     ExecutionStatus,
     NodeStatus,
     may_become,
-    node_may_become,
 )
 
 STATUS_TOLD = {
@@ -156,7 +156,7 @@ class Ledger:
         key = (event.node, event.ordinal, (event.data or {}).get("label", ""))
         status = STATUS_TOLD[EventType(event.type)]
         before = self.told.get(key)
-        assert node_may_become(before, status), f"{key}: {before} → {status}"
+        assert status in NODE_TRANSITIONS[before], f"{key}: {before} → {status}"
         self.told[key] = status
 
     def _put(self, key: Key, row: NodeRun) -> None:

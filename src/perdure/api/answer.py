@@ -18,6 +18,12 @@ class ClientGone(Exception):
     """The client went away; nobody waits for an answer."""
 
 
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client is gone; what else it sends is passed over."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class Answer(msgspec.Struct, kw_only=True):
     """A response that is small enough to be made at once.
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from perdure.api.answer import ClientGone, Receive, Scope
+from perdure.api.answer import ClientGone, Receive, Scope, disconnected
 from perdure.api.services import Services
 from perdure.auth.authority import Principal
 
@@ -46,7 +46,7 @@ class Call(msgspec.Struct, Generic[Q, B], kw_only=True):
     async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """What the work gives; it is cancelled when the client goes away. Raises ClientGone."""
         task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(self._disconnected())
+        gone = asyncio.ensure_future(disconnected(self.receive))
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -55,10 +55,6 @@ class Call(msgspec.Struct, Generic[Q, B], kw_only=True):
         finally:
             gone.cancel()
             task.cancel()
-
-    async def _disconnected(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
 
     def abort(self) -> None:
         """Drop the connection with all that waits in it; closing it politely would wait for the reader."""

@@ -45,10 +45,26 @@ def decode_cursor(text: str, kind: str, workspace: str, type: type[T]) -> T:
         if not _is_storable(place):
             raise ValueError
     except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
-        raise InvalidCursor(f"{text[:60]!r} is no cursor of this server; take one from `next`") from None
+        raise InvalidCursor(f"{text[:60]!r} is no cursor of this server; take one that the same route gave") from None
     if (found_kind, found_workspace) != (kind, workspace):
         raise InvalidCursor("the cursor belongs to another list, order or workspace")
     return place
+
+
+def decode_id_cursor(text: str | None, kind: str, workspace: str) -> bytes | None:
+    """The id in a cursor whose place is an id's hex digits; None where there is no cursor. Raises InvalidCursor."""
+    return None if text is None else place_id(decode_cursor(text, kind, workspace, str))
+
+
+def place_id(hexed: str) -> bytes:
+    """The id whose hex digits a place holds. Raises InvalidCursor."""
+    try:
+        found = bytes.fromhex(hexed)
+    except ValueError:
+        found = b""
+    if len(found) != 16:
+        raise InvalidCursor("the cursor is damaged; take one that the same route gave")
+    return found
 
 
 def _is_storable(place: Any) -> bool:

@@ -64,8 +64,16 @@ class JsonWriter:
         return b"[]\n" if self._before == b"[\n" else b"\n]\n"
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a text begins that a spreadsheet may take for a formula: signs, their full-width forms, and blanks before them
+(owasp.org/www-community/attacks/CSV_Injection)."""
+
+
 class CsvWriter:
-    """RFC 4180 with a line of names; what is no text, number or boolean is JSON, and null is empty."""
+    """RFC 4180 with a line of names; what is no text, number or boolean is JSON, and null is empty.
+
+    A text that a spreadsheet would run, such as a key that a caller chose, has a `'` before it.
+    """
 
     media_type = b"text/csv; charset=utf-8; header=present"
     extension = "csv"
@@ -93,7 +101,9 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str | int | float) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return value if isinstance(value, int | float) else msgspec.json.encode(value).decode()
 
 
 def writer_of(format: Format, fields: Sequence[str]) -> Writer:

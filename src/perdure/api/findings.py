@@ -6,14 +6,15 @@ msgspec stops at the first fault; after a refusal the same type's schema is run 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema_rs
 import msgspec
 
 from perdure.base.nearest import choices, nearest_or_all
+from perdure.base.pointers import pointer_of
 from perdure.base.texts import NO_NUL, UUID
 from perdure.errors import Problem
 from perdure.flows.excerpt import Excerpt
@@ -22,6 +23,8 @@ LISTED = 100
 """Problems listed in one answer."""
 EXPLAINED_PARTS = 10_000
 """Members of a request's body that are looked at for what is wrong: each of a batch's starts is among them."""
+TAG = "type"
+"""The field by which structs of a union are told apart."""
 _LENGTH = re.compile(r"^Expected `array` of length (<=|>=) (\d+)$")
 _PLACE = re.compile(r" - at `(key in )?\$(.*?)`$")
 _SIZES = {
@@ -40,8 +43,13 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 def findings(type: Any, value: Any, refusal: msgspec.ValidationError) -> tuple[Problem, ...]:
     """What is wrong with a value that msgspec refused, with JSON pointers; at least the refusal itself.
 
-    Of a value with more than `EXPLAINED_PARTS` members, what is wrong with those nearest to its root.
+    Of a value with more than `EXPLAINED_PARTS` members, what is wrong with those nearest to its root. Of structs that are
+    told apart by a tag, what is wrong with the value as the one that it names.
     """
+    tagged = _tagged(type)
+    if tagged and isinstance(value, dict):
+        struct = tagged.get(str(value.get(TAG)))
+        return (_untagged(value, tagged),) if struct is None else findings(struct, value, refusal)
     problems: list[Problem] = []
     excerpt = Excerpt(value, schema_of(type), parts=EXPLAINED_PARTS)
     for error in _validator(type).iter_errors(excerpt.value):
@@ -52,9 +60,21 @@ def findings(type: Any, value: Any, refusal: msgspec.ValidationError) -> tuple[P
     return tuple(problems[:LISTED]) or (_refusal(refusal),)
 
 
-def pointer(path: Iterable[str | int]) -> str:
-    """RFC 6901."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+@cache
+def _tagged(type: Any) -> dict[str, Any]:
+    """The structs of a union by their tags; none for other types."""
+    return {struct.__struct_config__.tag: struct for struct in get_args(type) if _tag_field(struct) == TAG}
+
+
+def _tag_field(type: Any) -> str | None:
+    return type.__struct_config__.tag_field if hasattr(type, "__struct_config__") else None
+
+
+def _untagged(value: dict[str, Any], tagged: dict[str, Any]) -> Problem:
+    if TAG not in value:
+        return Problem("missing_field", f"{_quoted(TAG)} is missing", pointer_of([TAG]))
+    shown = msgspec.json.encode(value[TAG])[:100].decode(errors="replace")
+    return Problem("invalid_value", f"{shown} is none of {choices(str(value[TAG]), [*tagged])}", pointer_of([TAG]))
 
 
 @cache
@@ -76,16 +96,16 @@ def _problems(type: Any, error: jsonschema_rs.ValidationError) -> list[Problem]:
             Problem(
                 "unknown_field",
                 f"there is no {_quoted(name)} here{nearest_or_all(name, known)}",
-                pointer([*path, name]),
+                pointer_of([*path, name]),
             )
             for name in kind.unexpected[:LISTED]
         ]
     if kind.name == "required":
         name = kind.property
-        return [Problem("missing_field", f"{_quoted(name)} is missing", pointer([*path, name]))]
+        return [Problem("missing_field", f"{_quoted(name)} is missing", pointer_of([*path, name]))]
     if kind.name == "anyOf":
         return [_unfit(path, [errors[0] for errors in kind.context if errors], error)]
-    return [Problem(_code(kind.name), _text(error), pointer(path))]
+    return [Problem(_code(kind.name), _text(error), pointer_of(path))]
 
 
 def _unfit(
@@ -94,18 +114,18 @@ def _unfit(
     """Of a value's alternatives, the refusal by the one of the right type; else the types and values there are."""
     for error in refusals:
         if error.kind.name not in {"type", "enum"} or list(error.instance_path) != path:
-            return Problem(_code(error.kind.name), _text(error), pointer(error.instance_path))
+            return Problem(_code(error.kind.name), _text(error), pointer_of(error.instance_path))
     kinds: list[Any] = [error.kind for error in refusals]
     types = list(dict.fromkeys(name for kind in kinds if kind.name == "type" for name in kind.types))
     shown = msgspec.json.encode(whole.instance)[:100].decode(errors="replace")
     values = [error for error in refusals if error.kind.name == "enum"]
     if not values:
-        return Problem("invalid_type", f"{shown} is none of: {', '.join(types)}", pointer(path))
+        return Problem("invalid_type", f"{shown} is none of: {', '.join(types)}", pointer_of(path))
     told = _text(values[0])
     others = [name for name in types if name != "null"]
     if others:
         told = f"{shown} is not of type {' or '.join(others)}, and {told.removeprefix(shown + ' is ')}"
-    return Problem("invalid_value", told, pointer(path))
+    return Problem("invalid_value", told, pointer_of(path))
 
 
 def _object_schema(type: Any, schema_path: Sequence[str | int]) -> dict[str, Any]:
@@ -166,5 +186,5 @@ def _refusal(refusal: msgspec.ValidationError) -> Problem:
     length = _LENGTH.match(told)
     if length is not None:
         fault, bound = _SIZES["maxItems" if length[1] == "<=" else "minItems"]
-        return Problem("out_of_range", f"it has {fault}; there must be {bound} {length[2]}", pointer(steps))
-    return Problem("invalid_value", told, pointer(steps))
+        return Problem("out_of_range", f"it has {fault}; there must be {bound} {length[2]}", pointer_of(steps))
+    return Problem("invalid_value", told, pointer_of(steps))

@@ -73,7 +73,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
             "description": (
                 "Times are RFC 3339 in UTC with microseconds; absent values are null. Errors are problem documents "
                 "(RFC 9457) with a stable `code`; `errors` lists everything that is wrong at once. Request bodies have at "
-                f"most {BODY_LIMIT} bytes (gzip is understood). Unknown fields and parameters are refused."
+                f"most {BODY_LIMIT >> 20} MiB (gzip is understood). Unknown fields and parameters are refused."
             ),
         },
         "servers": [{"url": "/"}],

@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from perdure.base.ids import id_bytes
+from perdure.base.ids import id_bytes, is_id
 from perdure.errors import InvalidIdentifier, Problem
 from perdure.model.definition import NODE_ID, is_segment
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 MAX_ORDINAL = 2**31 - 1
 
@@ -25,7 +24,7 @@ class Parameter(NamedTuple):
 
 
 def _id(text: str) -> bytes | None:
-    return id_bytes(text) if _UUID.fullmatch(text) else None
+    return id_bytes(text) if is_id(text) else None
 
 
 def _id_or_number(text: str) -> bytes | int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from perdure.api.answer import Receive, Send
+from perdure.api.answer import Receive, Send, disconnected
 
 STALL_S = 60
 """How long a reader may stand still before it is cut off."""
@@ -13,7 +13,7 @@ STALL_S = 60
 
 async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Until the last one, or until the reader is gone. Raises TimeoutError for one that stands still."""
-    gone = asyncio.ensure_future(_disconnected(receive))
+    gone = asyncio.ensure_future(disconnected(receive))
     try:
         async for piece in pieces:
             if gone.done():
@@ -22,8 +22,3 @@ async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     finally:
         gone.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from perdure.api.answer import Header, Receive, Scope, Send
+from perdure.api.answer import Header, Receive, Scope, Send, disconnected
 from perdure.api.metrics import Metrics
 from perdure.auth.authority import Authority
 from perdure.base.clock import SECOND, Clock
@@ -162,11 +162,8 @@ class Stream:
             self._writing_since = None
 
     async def _watch(self, receive: Receive) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self.end(Ending.GONE)
-                return
+        await disconnected(receive)
+        self.end(Ending.GONE)
 
     def end(self, ending: Ending) -> None:
         if self._ending is None and self._task is not None and not self._task.done():

@@ -47,8 +47,9 @@ class ArtifactStorage(Protocol):
         """Remove files from the folder on this machine that nobody needs there any more; returns how many those were."""
         ...
 
-    async def claim(self, store: int) -> list[str]:
-        """Mark these contents as those of the store with that number; returns the marks of other stores."""
+    async def claim(self, store: int, *, in_advance: bool = False) -> list[str]:
+        """Mark these contents, if there are any or `in_advance`, as those of the store with that number; returns the marks of
+        other stores."""
         ...
 
     async def old(self, after: bytes, *, age_s: float) -> list[bytes]:

@@ -48,8 +48,8 @@ class LocalStorage:
         """What crashes left half-written."""
         return await asyncio.to_thread(self.sweep)
 
-    async def claim(self, store: int) -> list[str]:
-        return await asyncio.to_thread(self._claim, store)
+    async def claim(self, store: int, *, in_advance: bool = False) -> list[str]:
+        return await asyncio.to_thread(self._claim, store, in_advance=in_advance)
 
     async def old(self, after: bytes, *, age_s: float) -> list[bytes]:
         return await asyncio.to_thread(self._old, after, time.time() - age_s)
@@ -124,11 +124,12 @@ class LocalStorage:
                     removed += 1
         return removed
 
-    def _claim(self, store: int) -> list[str]:
-        if not self.root.is_dir():
+    def _claim(self, store: int, *, in_advance: bool) -> list[str]:
+        if not in_advance and not self.root.is_dir():
             return []
         mark = f"{_MARK}{store:016x}"
         with _disk_trouble(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
             (self.root / mark).touch()
             return sorted(path.name for path in self.root.glob(f"{_MARK}*") if path.name != mark)
 

@@ -123,7 +123,7 @@ class SharedStorage:
                     left, removed = left - size, removed + 1
         return removed
 
-    async def claim(self, store: int) -> list[str]:
+    async def claim(self, store: int, *, in_advance: bool = False) -> list[str]:
         """The table is the store's own."""
         return []
 

@@ -89,7 +89,7 @@ class Authority:
         scheme, _, secret = authorization.partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not looks_like_token(secret):
-            raise Unauthenticated("the Authorization header is no bearer token of perdure")
+            raise Unauthenticated("what was sent is no bearer token of perdure: these begin with perdure_")
         record = await self._good_token(secret_hash(secret))
         if record is None:
             raise Unauthenticated("this token is unknown, expired or revoked")

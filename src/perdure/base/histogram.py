@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
 
 _LINEAR_BITS = 5
 _LINEAR = 1 << _LINEAR_BITS
@@ -24,15 +26,26 @@ def middle_of(bucket: int) -> float:
     return least + ((1 << shift) - 1) / 2
 
 
+def packed(counts: Mapping[int, int]) -> list[int]:
+    """Bucket, count, bucket, count, … in the order of the buckets."""
+    return list(chain.from_iterable(sorted(counts.items())))
+
+
+def unpacked(numbers: Sequence[int]) -> dict[int, int]:
+    """What `packed` made a list of."""
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
+
+
 def percentiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float] | None:
     """For each ascending share (0.5 is the median) the middle of the bucket that it falls into; None without any."""
-    total = sum(count for count in counts.values() if count > 0)
-    if not total:
+    buckets = sorted(counts)
+    found = [counts[bucket] for bucket in buckets]
+    if not found:
         return None
-    found: list[float] = []
-    met = 0
-    for bucket in sorted(counts):
-        met += max(counts[bucket], 0)
-        while len(found) < len(shares) and met >= shares[len(found)] * total:
-            found.append(middle_of(bucket))
-    return found
+    if min(found) < 0:
+        # It lacks what is not counted yet.
+        found = [max(count, 0) for count in found]
+    met = list(accumulate(found))
+    if not met[-1]:
+        return None
+    return [middle_of(buckets[bisect_left(met, share * met[-1])]) for share in shares]

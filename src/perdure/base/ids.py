@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from uuid import UUID
 
 import uuid_utils
 
+from perdure.base.texts import UUID
+
+FIRST_ID, LAST_ID = bytes(16), b"\xff" * 16
+"""No id sorts before the one or behind the other."""
 _NEAR = 1 << 90
 """About a second, in the number that an id is."""
 _VARIANT = 0b10
+_CANONICAL = re.compile(UUID)
 
 
 class _Ids:
@@ -43,9 +48,14 @@ def id_text(value: bytes) -> str:
 
 def id_bytes(text: str) -> bytes:
     """Raises ValueError when the text is no UUID in its canonical form."""
-    if len(text) != 36:
-        raise ValueError(f"{text!r} is no id")
-    return UUID(text).bytes
+    if not is_id(text):
+        raise ValueError(f"{text[:60]!r} is no id")
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def is_id(text: str) -> bool:
+    """Whether it is a UUID in its canonical form, in letters of either case."""
+    return _CANONICAL.match(text) is not None
 
 
 def id_time(value: bytes) -> int:

@@ -11,10 +11,22 @@ LONGEST = 200
 """Characters of a word that is still compared: it takes time, and nobody misspells a longer one."""
 
 
+def nearest_word(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is meant, of two as near the one with the same letters; None where none is near."""
+    close = difflib.get_close_matches(word, list(known)) if len(word) <= LONGEST else []
+    matcher = difflib.SequenceMatcher(b=word)
+
+    def likeness(one: str) -> tuple[float, bool]:
+        matcher.set_seq1(one)
+        return matcher.ratio(), sorted(one) == sorted(word)
+
+    return str(max(close, key=likeness)) if close else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1) if len(word) <= LONGEST else []
-    return f"; did you mean {str(close[0])!r}?" if close else ""
+    close = nearest_word(word, known)
+    return f"; did you mean {close!r}?" if close is not None else ""
 
 
 def nearest_or_all(word: str, known: Collection[str]) -> str:

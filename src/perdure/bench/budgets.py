@@ -22,6 +22,7 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     idle_memory_mb: Budget = Budget(120, 80)
     idle_cpu_percent: Budget = Budget(1.0, 0.1)
     recovery_s: Budget = Budget(3, 1)
+    backup_mb_per_s: Budget = Budget(20, 60)
     second_worker: Budget = Budget(0.9, 1.0)
     """The total of two workers over that of one."""
 
@@ -33,4 +34,6 @@ POSTGRES = Budgets(
     fan_out_s=Budget(0.5, 0.2),
     # A lease has to run out before others take over.
     recovery_s=Budget(40, 31),
+    # Row by row, so that it is the same as that of a file.
+    backup_mb_per_s=Budget(5, 15),
 )

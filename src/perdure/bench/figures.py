@@ -19,13 +19,14 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
     SECONDS = "s"
     MEGABYTES = "MB"
+    MEGABYTES_PER_SECOND = "MB/s"
     PERCENT = "%"
     TIMES = "×"
     """Of what it is compared with."""
 
     @property
     def more_is_better(self) -> bool:
-        return self in (Unit.PER_SECOND, Unit.TIMES)
+        return self in (Unit.PER_SECOND, Unit.MEGABYTES_PER_SECOND, Unit.TIMES)
 
 
 class Verdict(StrEnum):

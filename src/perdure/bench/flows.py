@@ -12,6 +12,7 @@ CHAIN = "bench/chain"
 FAN_OUT = "bench/fan-out"
 TICKING = "bench/ticking"
 LEDGER = "bench/ledger"
+GO = "go"
 
 CHAIN_STEPS = 10
 LEDGER_STEPS = 10
@@ -44,14 +45,17 @@ def fan_out(width: int) -> bytes:
 
 
 def ticking() -> bytes:
-    """A step for each item of the input, one at a time, each ending with the next tick: two events per tick."""
+    """Once the signal `GO` has come, a step for each item of the input, one at a time, each ending with the next tick: two
+    events per tick."""
     nodes = {
+        "begin": {"signal": GO},
         "tick": {
+            "needs": ["begin"],
             "python": f"{_STEPS}:tick",
             "foreach": "${input.items}",
             "parallel": 1,
             "with": {"every_ms": "${input.every_ms}", "phase_ms": "${input.phase_ms}"},
-        }
+        },
     }
     return encode({"id": TICKING, "nodes": nodes})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from perdure.bench import chains, fan_out, footprint, history, latency, one_step, recovery, streams, workers
+from perdure.bench import backups, chains, fan_out, footprint, history, latency, one_step, recovery, streams, workers
 from perdure.bench.figures import Failure, Figure
 from perdure.bench.machine import machine
 from perdure.bench.processes import allow_many_sockets
@@ -39,6 +39,7 @@ BENCHES: dict[str, Bench] = {
     "ready": footprint.starting,
     "idle": footprint.idling,
     "recovery": recovery.after_kill,
+    "backup": backups.under_load,
     "workers": workers.second_process,
 }
 """In the order of the budgets; the names are those that the command takes."""
@@ -60,7 +61,7 @@ def run(
     Args:
         names: keys of `BENCHES`.
         store: the URL of a PostgreSQL database in which there is no store; None measures SQLite.
-        as_json: the report as JSON on stdout, instead of a table on stderr.
+        as_json: the report as JSON on stdout, instead of a table.
         quick: less than a minute, with less to measure.
         home: a folder on the disk to be measured; everything in it that was made here is removed.
 

@@ -20,7 +20,6 @@ from perdure.bench.figures import BenchFailed
 from perdure.bench.http_load import connect, request_bytes
 from perdure.bench.process_tree import ProcessTree
 
-_PERDURE = "import sys; from perdure.cli.main import main; sys.argv[0] = 'perdure'; main()"
 _LOOK_EVERY_S = 0.002
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 20.0
@@ -111,7 +110,7 @@ R = TypeVar("R", bound=Running)
 async def serve(home: Path, *, store: str, options: Sequence[str] = (), bytecode: Path) -> AsyncIterator[ServerProcess]:
     """`perdure serve`, begun but perhaps not yet ready; its bytecode is kept in that folder."""
     port = free_port()
-    command = ["-c", _PERDURE, "serve", "--home", str(home), "--port", str(port), "--store", store, *options]
+    command = ["-m", "perdure", "serve", "--home", str(home), "--port", str(port), "--store", store, *options]
     async with _running(command, partial(ServerProcess, port=port), bytecode=bytecode, cwd=home) as server:
         yield server
 
@@ -119,7 +118,7 @@ async def serve(home: Path, *, store: str, options: Sequence[str] = (), bytecode
 @asynccontextmanager
 async def work(home: Path, *, store: str, options: Sequence[str] = (), bytecode: Path) -> AsyncIterator[Running]:
     """`perdure worker`, begun."""
-    command = ["-c", _PERDURE, "worker", "--home", str(home), "--store", store, *options]
+    command = ["-m", "perdure", "worker", "--home", str(home), "--store", store, *options]
     async with _running(command, Running, bytecode=bytecode, cwd=home) as worker:
         yield worker
 

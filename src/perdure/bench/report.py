@@ -83,10 +83,10 @@ def print_json(report: Report) -> None:
 
 
 def print_report(report: Report) -> None:
-    """A table, the machine, and what went wrong, on stderr: it is not data."""
-    console = Console(file=sys.stderr, highlight=False)
+    """A table and the machine on stdout; what went wrong on stderr."""
+    console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console = Console(file=sys.stderr, highlight=False, width=_PLAIN_WIDTH)
+        console = Console(file=sys.stdout, highlight=False, width=_PLAIN_WIDTH)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("what", no_wrap=True)
     for title in ("measured", "must", "aim"):
@@ -106,8 +106,9 @@ def print_report(report: Report) -> None:
         f"{facts.database}; {facts.file_system}; load {facts.load_average}",
         markup=False,
     )
+    wrong = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     for failure in report.failures:
-        console.print(Text(f"{failure.bench} went wrong: {failure.message}", style="bold red"))
+        wrong.print(Text(f"{failure.bench} went wrong: {failure.message}", style="bold red"))
 
 
 def _cells(figure: Figure) -> tuple[Text | str, ...]:

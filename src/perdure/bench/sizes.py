@@ -17,11 +17,12 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     latencies: int = 500
     history: int = 1_000_000
     history_rounds: int = 50
+    backed_up: int = 100_000
     event_rounds: int = 300
     streamed_executions: int = 100
     subscribers: int = 1_000
-    opening_s: float = 3.0
-    """For all subscribers to open their streams."""
+    settling_s: float = 1.0
+    """From the signal on, until all streamed executions are under way."""
     stream_s: float = 10.0
     starts: int = 5
     idle_s: float = 5.0
@@ -39,6 +40,7 @@ QUICK = Sizes(
     latencies=100,
     history=50_000,
     history_rounds=15,
+    backed_up=20_000,
     event_rounds=100,
     stream_s=4.0,
     starts=2,

@@ -142,13 +142,13 @@ async def from_another_process(bench: Workbench) -> list[Figure]:
 async def many_readers(bench: Workbench) -> list[Figure]:
     """All of them get ten events per second, and every one of them."""
     sizes = bench.sizes
-    steps = math.ceil((sizes.opening_s + sizes.stream_s) * 1000 / _STEP_MS)
+    steps = math.ceil((2 * sizes.settling_s + sizes.stream_s) * 1000 / _STEP_MS)
     readers = sizes.subscribers // sizes.streamed_executions
     async with embedded(bench) as house:
         found = await _measure(
             house, _port(house),
             executions=sizes.streamed_executions, readers=readers, steps=steps, every_ms=_STEP_MS,
-            window_s=sizes.stream_s,
+            settling_s=sizes.settling_s, window_s=sizes.stream_s,
         )  # fmt: skip
     subscribers = readers * sizes.streamed_executions
     rate = found.count / subscribers / sizes.stream_s
@@ -184,11 +184,20 @@ def _port(house: Embedded) -> int:
 
 
 async def _measure(
-    house: Embedded, port: int, *, executions: int, readers: int, steps: int, every_ms: int, window_s: float
+    house: Embedded,
+    port: int,
+    *,
+    executions: int,
+    readers: int,
+    steps: int,
+    every_ms: int,
+    window_s: float,
+    settling_s: float = 0.0,
 ) -> Spread:
     """Milliseconds from commit here to readers at the server on `port`.
 
-    What counts was committed within `window_s` after all streams were open.
+    The executions tick once all streams are open. What counts was committed within `window_s`, from `settling_s` after
+    that on.
     """
     async with crowd() as watching:
         commits = Commits(house.engine.hub)
@@ -199,7 +208,10 @@ async def _measure(
             input_ = {"items": list(range(steps)), "every_ms": every_ms, "phase_ms": phase_ms}
             ids.append((await house.start(flows.TICKING, input_)).id)
         await watching.open(port, {id_text(id_): readers for id_ in ids})
-        opened_us = time.monotonic_ns() // 1000
+        answers = house.engine.answers
+        for id_ in ids:
+            await answers.signal(WORKSPACE, id_, name=flows.GO, payload=None, sender="bench")
+        begins_us = time.monotonic_ns() // 1000 + settling_s * 1e6
         watched = await watching.ended()
         await _check_all_came(house, watched, executions * readers)
     latencies = []
@@ -207,10 +219,10 @@ async def _measure(
         id_ = id_bytes(one.execution)
         for seq, at_us in zip(one.seqs, one.at_us, strict=True):
             committed_us = commits.at_us[id_, seq]
-            if opened_us <= committed_us < opened_us + window_s * 1e6:
+            if begins_us <= committed_us < begins_us + window_s * 1e6:
                 latencies.append((at_us - committed_us) / 1000)
     if not latencies:
-        raise BenchFailed("every event was committed before the streams were open")
+        raise BenchFailed(f"no event was committed from {settling_s} s on after the streams were open")
     return spread(latencies)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import click
 
 from perdure.base.clock import SystemClock
 from perdure.bench import main
-from perdure.cli.exits import Exit
+from perdure.cli.exits import INTERRUPTED, Exit
 from perdure.cli.output import note
 from perdure.cli.serving import HOME, chosen_settings, settings_options
 from perdure.cli.transfer import open_transfer
+from perdure.ending import ending_surely
 from perdure.store.probes import seed_store
 from perdure.store.seeding import Drawing
 
@@ -37,7 +38,7 @@ def bench() -> None:
     """
 
 
-@bench.command()
+@bench.command(short_help="Measure this machine, with all benches or those named.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, type=click.Choice([*main.BENCHES]))
 @click.option("--quick", is_flag=True, help="Less than a minute, with less to measure.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print the report.")
@@ -58,9 +59,9 @@ def run(names: tuple[str, ...], quick: bool, output: str, store: str | None, hom
         raise Exit(code)
 
 
-@bench.command()
+@bench.command(short_help="Fill a store with a long history.")
 @click.argument("executions", metavar="N", type=click.IntRange(1))
-@click.option("--add", "adds", is_flag=True, help="Even if executions stand in that store already.")
+@click.option("--add", "adds", is_flag=True, help="Add to the executions that stand in that store already.")
 @settings_options({name: HOME[name] for name in ("home", "store")})
 def seed(executions: int, adds: bool, flags: Mapping[str, Any]) -> None:
     """Fill a store with a history of N executions: of 200 flows in three workspaces, ended over the last 90 days.
@@ -70,14 +71,28 @@ def seed(executions: int, adds: bool, flags: Mapping[str, Any]) -> None:
     settings = chosen_settings(flags)
     place = settings.shared_store() or settings.store_path()
     drawing = Drawing(workspace="default", executions=executions, now=SystemClock().now())
-    with open_transfer(sys.stderr) as bar:
-        bar.begin("executions", executions)
-        written = 0
-
-        def told(done: int) -> None:
-            nonlocal written
-            bar.advance(done - written, "")
-            written = done
-
-        asyncio.run(seed_store(place, drawing, told=told, adds=adds))
+    with ending_surely() as ending:
+        try:
+            asyncio.run(_seeded(place, drawing, adds=adds, ending=ending))
+        except KeyboardInterrupt:
+            raise Exit(INTERRUPTED) from None
     note(f"{executions:,} executions stand in {settings.store_shown()}")
+
+
+async def _seeded(place: Path | str, drawing: Drawing, *, adds: bool, ending: Callable[[int], None]) -> None:
+    written = 0
+    try:
+        with open_transfer(sys.stderr) as bar:
+            bar.begin("executions", drawing.executions)
+
+            def told(done: int) -> None:
+                nonlocal written
+                bar.advance(done - written, "")
+                written = done
+
+            await seed_store(place, drawing, told=told, adds=adds)
+    except asyncio.CancelledError:
+        note("stopped; that store is unfinished, its counts are wrong: throw it away")
+        # The database may be in the middle of a long statement.
+        ending(INTERRUPTED)
+        raise

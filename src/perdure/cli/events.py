@@ -13,7 +13,12 @@ from perdure.cli.output import note, print_json
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
 from perdure.client.errors import ClientError
-from perdure.wire.live import Reset, Subscribe
+from perdure.wire.live import BEGINS_NOW, Reset, Subscribe
+
+
+class _CursorRefused(ClientError):
+    """The server has no place for the cursor that `--after` gives."""
+
 
 LINES = ("text", "jsonl")
 
@@ -56,8 +61,15 @@ async def events(
         for at, (execution, flow) in enumerate(named)
     ]
     cursor, printed = after, 0
+
+    def say_reset(reset: Reset) -> None:
+        # Coming back after a break, what is missing is told; what was asked for is refused where it cannot be.
+        if cursor == after is not None and reset.reason in BEGINS_NOW:
+            raise _CursorRefused(reset.reason)
+        note(f"events were missed: {reset.reason}")
+
     try:
-        async for _, event in client.system.live(wanted, on_reconnect=_say_reconnect, on_reset=_say_reset):
+        async for _, event in client.system.live(wanted, on_reconnect=_say_reconnect, on_reset=say_reset):
             cursor = event.cursor
             if output == "jsonl":
                 print_json(event, indent=0)
@@ -66,6 +78,8 @@ async def events(
             printed += 1
             if printed == limit:
                 break
+    except _CursorRefused as refused:
+        raise click.BadParameter(f"{after!r}: {refused}", param_hint="--after") from None
     except asyncio.CancelledError:
         if len(wanted) == 1 and cursor is not None:
             note(f"\nDetached. Go on with the same command and: --after {cursor}")
@@ -74,7 +88,3 @@ async def events(
 
 def _say_reconnect(broke: ClientError | None) -> None:
     note(f"connection lost{'' if broke is None else f' ({broke})'}; trying again …")
-
-
-def _say_reset(reset: Reset) -> None:
-    note(f"events were missed: {reset.reason}")

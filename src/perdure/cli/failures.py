@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ _EXIT_OF = {
     ExecutionStatus.FAILED: FAILED,
     ExecutionStatus.ABANDONED: FAILED,
 }
+
+_FIELD = re.compile(r"(?:/input|/answer)?/([A-Za-z_][A-Za-z0-9_.-]*)")
+_WORD = re.compile(r"[A-Za-z0-9.+-]+")
 
 
 class Told(NamedTuple):
@@ -65,7 +69,17 @@ def explain(error: Exception, *, command: str | None = None) -> Told:
 def _with_problems(message: str, problems: Sequence[Problem]) -> str:
     """A single problem that the message already tells is not told twice."""
     shown = [] if len(problems) == 1 and message.endswith(problems[0].detail) else problems
-    return "\n".join([f"error: {message}", *map(_one_problem, shown)])
+    return "\n".join([f"error: {message}", *map(_one_problem, shown), *_quoting(problems)])
+
+
+def _quoting(problems: Sequence[Problem]) -> list[str]:
+    """How a text is written that `-i` takes for a number, true, false or null."""
+    for problem in problems:
+        field = _FIELD.fullmatch(problem.pointer or "")
+        value, _, rule = problem.detail.partition(" is ")
+        if field is not None and rule.endswith("it must be string") and _WORD.fullmatch(value):
+            return [f"To give it as a text, write -i '{field[1]}=\"{value}\"'."]
+    return []
 
 
 def _beside(error: StoreLocked, command: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 
 import click
@@ -14,29 +15,13 @@ from perdure.cli.flow_files import FlowFile, read_flow_files
 from perdure.cli.output import Column, format_option, note, print_list
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
-from perdure.client.errors import ClientError, FlowNotFound, ProblemError
-from perdure.errors import Problem
-from perdure.flows.folder import doubles
-from perdure.wire.flows import FlowDetail
+from perdure.client.errors import ProblemError
+from perdure.errors import CallerError, Problem
+from perdure.flows.documents import parse_document
+from perdure.wire.flows import MOST_FLOWS, FlowDocument
 
-NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
-
-
-class Planned(msgspec.Struct):
-    """What the server thinks of a file. `before` is the flow as it has it; None for one that it does not know."""
-
-    file: FlowFile
-    problems: list[Problem]
-    warnings: list[Problem] = []
-    flow: str = ""
-    content_hash: str | None = None
-    before: FlowDetail | None = None
-
-    @property
-    def change(self) -> str:
-        if self.before is None:
-            return NEW
-        return UNCHANGED if self.before.content_hash == self.content_hash else CHANGED
+_PLACE = re.compile(r"/documents/(\d+)")
+"""What the server calls a file."""
 
 
 class Applied(msgspec.Struct):
@@ -65,26 +50,24 @@ async def apply(*, client: AsyncClient, paths: Sequence[str], dry_run: bool, out
     """Put flow files (a folder means all flows in it, - is standard input) on the server, each as its flow's latest
     version.
 
-    The server checks all of them first; when it refuses any, everything that is wrong is told and none is put.
+    The server takes all of them at once or none: when it refuses any, everything that is wrong with all of them is told.
+    At most 1,000 files and 10 MiB are taken at a time.
     """
     found = read_flow_files(paths)
-    plans = [await _plan(client, file) for file in found.files]
-    for path, problem in doubles({plan.file.path: plan.flow for plan in plans if plan.flow}).items():
-        next(plan for plan in plans if plan.file.path == path).problems.append(problem)
-    for plan in plans:
-        print_findings(plan.file.path, plan.problems, plan.file.text, err=True)
-        print_findings(plan.file.path, plan.warnings, plan.file.text, err=True, are_warnings=True)
-    if bad := sum(bool(plan.problems) for plan in plans):
-        note(f"{found.counted()}, {bad} with problems: nothing was applied")
-        raise Exit(ERROR)
-    applied: list[Applied] = []
-    for plan in plans:
-        try:
-            applied.append(await _carry_out(client, plan, dry_run=dry_run))
-        except ClientError:
-            done = ", ".join(one.flow for one in applied) or "none"
-            note(f"{plan.file.path} was not taken although it is valid; applied before it: {done}")
+    if len(found.files) > MOST_FLOWS:
+        raise click.UsageError(f"{found.counted()}; at most {MOST_FLOWS:,} are applied at once: name fewer")
+    documents = [_document(file) for file in found.files]
+    try:
+        changes = await client.flows.put_batch(documents, dry_run=dry_run)
+    except ProblemError as error:
+        if not _tell_problems(found.files, error):
             raise
+        note(f"{found.counted()}: {error}")
+        raise Exit(ERROR) from None
+    applied: list[Applied] = []
+    for file, change in zip(found.files, changes, strict=True):
+        print_findings(file.path, change.warnings, file.text, err=True, are_warnings=True)
+        applied.append(Applied(change.flow, change.version, change.change, file.path))
     await print_list(_each(applied), COLUMNS, output, name=lambda one: one.flow, empty="nothing to apply")
 
 
@@ -108,34 +91,31 @@ async def delete(*, client: AsyncClient, flow_ids: Sequence[str]) -> None:
         raise Exit(ERROR)
 
 
-async def _plan(client: AsyncClient, file: FlowFile) -> Planned:
+def _document(file: FlowFile) -> FlowDocument:
+    """Raises Exit for what is no text, once that is told."""
     try:
-        checked = await client.flows.validate(file.data, media_type=file.media_type)
-    except ProblemError as error:
-        if error.status >= 500 or error.status in {401, 403}:
-            raise
-        return Planned(file, [*error.errors] or [Problem(error.code, str(error))])
-    if checked.flow is None:
-        return Planned(file, checked.errors)
-    plan = Planned(file, checked.errors, checked.warnings, checked.flow, checked.content_hash)
-    try:
-        plan.before = await client.flows.get(plan.flow)
-    except FlowNotFound:
-        return plan
-    if plan.before.source is not None:
-        detail = f"the flow {plan.flow} is managed by the server's folder {plan.before.source}: change its file there"
-        plan.problems.append(Problem("flow_managed", detail))
-    return plan
+        return FlowDocument(text=file.data.decode(), media_type=file.media_type)
+    except UnicodeDecodeError:
+        try:
+            parse_document(file.data, media_type=file.media_type)
+        except CallerError as error:
+            print_findings(file.path, error.problems, file.text, err=True)
+        note("nothing was applied")
+        raise Exit(ERROR) from None
 
 
-async def _carry_out(client: AsyncClient, plan: Planned, *, dry_run: bool) -> Applied:
-    if plan.before is not None and plan.change == UNCHANGED:
-        version: int | None = plan.before.version
-    elif dry_run:
-        version = None
-    else:
-        version = (await client.flows.put(plan.flow, plan.file.data, media_type=plan.file.media_type)).version
-    return Applied(plan.flow, version, plan.change, plan.file.path)
+def _tell_problems(files: Sequence[FlowFile], error: ProblemError) -> bool:
+    """Whether the server refused files; then everything that is wrong with them has been told, by file."""
+    told: dict[int, list[Problem]] = {}
+    for problem in error.errors:
+        place = _PLACE.fullmatch(problem.pointer or "")
+        if place is None:
+            return False
+        detail = _PLACE.sub(lambda other: files[int(other[1])].path, problem.detail)
+        told.setdefault(int(place[1]), []).append(msgspec.structs.replace(problem, pointer=None, detail=detail))
+    for index, problems in sorted(told.items()):
+        print_findings(files[index].path, problems, files[index].text, err=True)
+    return bool(told)
 
 
 async def _each(applied: Sequence[Applied]) -> AsyncIterator[Applied]:

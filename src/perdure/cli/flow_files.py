@@ -15,7 +15,7 @@ from perdure.cli.findings import print_findings
 from perdure.cli.output import note, print_json
 from perdure.errors import InvalidFlow, InvalidSettings, Problem
 from perdure.flows.checking import check_document
-from perdure.flows.documents import media_type_of, parse_document
+from perdure.flows.documents import MediaType, media_type_of, parse_document
 from perdure.flows.folder import doubles, flow_paths, looks_like_flow
 from perdure.model.definition import qualified
 from perdure.nodes.registry import load_node_types
@@ -31,7 +31,7 @@ class FlowFile(msgspec.Struct):
 
     path: str
     data: bytes
-    media_type: str
+    media_type: MediaType
 
     @property
     def text(self) -> str:
@@ -120,7 +120,7 @@ def read_flow_files(paths: Sequence[str]) -> FlowFiles:
     for given in paths:
         if given == STDIN:
             data = sys.stdin.buffer.read()
-            media_type = "application/json" if data.lstrip()[:1] == b"{" else "application/yaml"
+            media_type: MediaType = "application/json" if data.lstrip()[:1] == b"{" else "application/yaml"
             found[STDIN_NAME] = FlowFile(STDIN_NAME, data, media_type)
         elif Path(given).is_dir():
             files = [read_flow_file(path) for path in flow_paths(Path(given))]

@@ -40,7 +40,7 @@ async def list_(*, client: AsyncClient, namespace: str | None, output: str) -> N
 
 @click.command()
 @click.argument("flow_id", metavar="FLOW", shell_complete=complete_flow)
-@click.option("--version", type=click.IntRange(1), help="An older version.")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="An older version.")
 @format_option
 @server_command
 async def show(*, client: AsyncClient, flow_id: str, version: int | None, output: str) -> None:

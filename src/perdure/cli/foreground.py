@@ -140,7 +140,7 @@ async def take_up(engine: Engine, named: str, *, flow: str) -> Foreground:
     if record.flow != flow:
         raise InvalidRequest(f"execution {named} is one of {record.flow}, the file holds {flow}")
     if record.status in TERMINAL:
-        raise ExecutionEnded(f"execution {named} has ended: it is {record.status}")
+        raise ExecutionEnded.of(named, record.status)
     _, program = await engine.catalog.program(WORKSPACE, flow, record.flow_version)
     return Foreground(engine, flow=program.flow, version=record.flow_version, execution_id=record.id, resumed=True)
 

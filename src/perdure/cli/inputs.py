@@ -24,20 +24,27 @@ def parse_inputs(given: Sequence[str]) -> Any:
     `key=value` (JSON where it parses, else text), `key=@file` (the file's content, read likewise), or a
     file with a JSON object (`-` is standard input). Raises click.BadParameter.
     """
-    merged: Any = {}
+    if len(given) == 1 and _PAIR.fullmatch(given[0]) is None:
+        return _document(given[0], option="-i", wanted="key=value")
+    return _merged(given, option="-i", wanted="key=value")
+
+
+def parse_edits(given: Sequence[str]) -> dict[str, Any]:
+    """Outputs by node from `--edit` options, in the forms of `parse_inputs`. Raises click.BadParameter."""
+    return _merged(given, option="--edit", wanted="NODE=VALUE")
+
+
+def _merged(given: Sequence[str], *, option: str, wanted: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
     for text in given:
         pair = _PAIR.fullmatch(text)
-        if pair is None:
-            whole = _document(_read(text), text)
-            if len(given) == 1:
-                return whole
-            if not isinstance(whole, dict):
-                raise _bad(f"{text} holds no JSON object, so it cannot be joined with other inputs")
-            merged |= whole
-        elif pair[2].startswith("@"):
-            merged[pair[1]] = _value(_read(pair[2][1:]))
-        else:
-            merged[pair[1]] = _value(pair[2])
+        if pair is not None:
+            merged[pair[1]] = _given(pair[2], option=option)
+            continue
+        whole = _document(text, option=option, wanted=wanted)
+        if not isinstance(whole, dict):
+            raise click.BadParameter(f"{text} holds no JSON object", param_hint=option)
+        merged |= whole
     return merged
 
 
@@ -75,22 +82,31 @@ def parse_seconds(text: str | None, *, option: str) -> float | None:
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
-def _read(name: str) -> str:
+def _given(text: str, *, option: str) -> Any:
+    """A value, or what the file behind `@` holds."""
+    if not text.startswith("@"):
+        return _value(text)
+    return _value(_read(text[1:], option=option, missing="is no file that is there"))
+
+
+def _read(name: str, *, option: str, missing: str) -> str:
     if name == "-":
         return sys.stdin.read()
     try:
         return Path(name).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise _bad(f"{name!r} is neither key=value nor a file that is there") from None
+        raise click.BadParameter(f"{name!r} {missing}", param_hint=option) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _bad(f"{name} cannot be read: {error}") from None
+        raise click.BadParameter(f"{name} cannot be read: {error}", param_hint=option) from None
 
 
-def _document(text: str, name: str) -> Any:
+def _document(name: str, *, option: str, wanted: str) -> Any:
+    """What a file holds as JSON."""
+    text = _read(name, option=option, missing=f"is neither {wanted} nor a file that is there")
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise _bad(f"{name} is not JSON: {error}") from None
+        raise click.BadParameter(f"{name} is not JSON: {error}", param_hint=option) from None
 
 
 def _value(text: str) -> Any:
@@ -98,7 +114,3 @@ def _value(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
-
-
-def _bad(message: str) -> click.BadParameter:
-    return click.BadParameter(message, param_hint="-i")

@@ -171,7 +171,7 @@ class LiveView:
             table.add_row(
                 Text(SYMBOLS.get(NodeStatus(node.status), "○") if node.runs else "○", style=style),
                 Text(node.id),
-                _state(node, style),
+                _state(node, style, is_over=self._progress.ended),
                 Text("" if seconds is None else short_duration(seconds), style="dim"),
                 Text(_trouble(node), style="yellow"),
             )
@@ -193,7 +193,9 @@ def _trouble(node: NodeProgress) -> str:
     return node.message.splitlines()[0]
 
 
-def _state(node: NodeProgress, style: str) -> RenderableType:
+def _state(node: NodeProgress, style: str, *, is_over: bool) -> RenderableType:
+    if is_over and not node.runs:
+        return Text("not begun", style=style)
     if not node.is_foreach or not node.runs:
         again = f" (attempt {node.attempts})" if node.attempts > 1 and not node.is_foreach else ""
         return Text(node.status + again, style=style)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from perdure.cli.exits import INTERRUPTED, USAGE, Exit
-from perdure.cli.lazy import LazyGroup
+from perdure.cli.lazy import LazyGroup, ended_at_once_by_ctrl_c
 from perdure.ending import end_soon
 
 
@@ -20,7 +20,7 @@ from perdure.ending import end_soon
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     lazy={
         "serve": ("perdure.cli.serve:serve", "Run the server until it is stopped."),
-        "worker": ("perdure.cli.worker:worker", "Run executions of a shared store, without an API; list."),
+        "worker": ("perdure.cli.worker:worker", "Run executions of a shared store, without an API; list who does."),
         "demo": ("perdure.cli.demo:demo", "See a real flow run, from nothing, in a few seconds."),
         "run": ("perdure.cli.run:run", "Run a flow file here and now, without a server."),
         "flow": ("perdure.cli.flow:flow", "Definitions: list, show, validate, apply, delete, graph."),
@@ -29,13 +29,14 @@ from perdure.ending import end_soon
         "events": ("perdure.cli.events:events", "What happens in executions, while it happens."),
         "wait": ("perdure.cli.wait:wait", "The inbox: what waits for somebody to answer."),
         "token": ("perdure.cli.token:token", "Access: create, list, revoke tokens."),
-        "store": ("perdure.cli.store:store", "Where executions are kept: bring it up to date, copy it."),
+        "store": ("perdure.cli.store:store", "Where executions are kept: back up, restore, check, copy."),
         "bench": ("perdure.cli.bench:bench", "Measure this machine against the budgets."),
         "doctor": ("perdure.cli.doctor:doctor", "Check what perdure needs, and say what to do."),
         "version": ("perdure.cli.version:version", "Print the version."),
         "completion": ("perdure.cli.completion:completion", "Print the set-up for your shell's completion."),
     },
-    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 cancelled or timed out, 4 not allowed, 5 the execution failed.",
+    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 cancelled or timed out, 4 not allowed, 5 the execution failed, "
+    "130 interrupted.",
 )
 @click.version_option(None, "-V", "--version", package_name="perdure", message="%(version)s")
 def root() -> None:
@@ -43,8 +44,16 @@ def root() -> None:
 
 
 def main() -> NoReturn:
-    """The entry point of the console script."""
-    code = call(sys.argv[1:])
+    """Run the command that the process was started with, and end the process."""
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = call(sys.argv[1:])
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # All is done: the interpreter's way out would make a traceback of it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     # The interpreter waits for threads, also for those that code of nodes has left.
     end_soon(code)
     sys.exit(code)
@@ -74,7 +83,9 @@ def call(args: list[str]) -> int:
     except Exception as error:
         if os.environ.get("PERDURE_DEBUG", "") not in {"", "0"}:
             raise
-        told = import_module("perdure.cli.failures").explain(error, command=args[0] if args else None)
+        with ended_at_once_by_ctrl_c():
+            failures = import_module("perdure.cli.failures")
+        told = failures.explain(error, command=args[0] if args else None)
         click.echo(told.text, err=True)
         return int(told.exit_code)
     return 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import click
 
+from perdure.base.clock import SystemClock
 from perdure.cli.execution.many import ask_and_wait, exit_as_done, operation_card
+from perdure.cli.execution.naming import NEWEST
+from perdure.cli.inputs import parse_moment
 from perdure.cli.output import Column, age, format_option, print_list, print_one
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
+from perdure.model.operation import Action, OperationStatus
 from perdure.wire.operations import Operation, OperationItem
 
 LIST_COLUMNS = (
@@ -30,12 +34,35 @@ ITEM_COLUMNS = (
 
 
 @click.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice([*map(str, OperationStatus)]), help="May be given often."
+)
+@click.option("--action", "actions", multiple=True, type=click.Choice([*map(str, Action)]), help="May be given often.")
+@click.option("--after", metavar="TIME", help="Created after a time (RFC 3339), or within the last (10m).")
+@click.option("--before", metavar="TIME", help="Created before a time, or so long ago.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="At most so many.")
 @format_option
 @server_command
-async def list_(*, client: AsyncClient, limit: int, output: str) -> None:
+async def list_(
+    *,
+    client: AsyncClient,
+    statuses: tuple[str, ...],
+    actions: tuple[str, ...],
+    after: str | None,
+    before: str | None,
+    limit: int,
+    output: str,
+) -> None:
     """List operations, newest first. They are kept for a week after their end."""
-    await print_list(client.operations.list(limit=limit), LIST_COLUMNS, output, name=_id, empty="no operations")
+    clock = SystemClock()
+    source = client.operations.list(
+        status=statuses or None,
+        action=actions or None,
+        created_after=None if after is None else parse_moment(after, clock, ago=True, option="--after"),
+        created_before=None if before is None else parse_moment(before, clock, ago=True, option="--before"),
+        limit=limit,
+    )
+    await print_list(source, LIST_COLUMNS, output, name=_id, empty="no operations")
 
 
 @click.command()
@@ -44,8 +71,8 @@ async def list_(*, client: AsyncClient, limit: int, output: str) -> None:
 @format_option
 @server_command
 async def show(*, client: AsyncClient, operation_id: str, waits: bool, output: str) -> None:
-    """Show OPERATION: what was asked for, and how far it is."""
-    found = await client.operations.get(operation_id)
+    """Show OPERATION (an id, or `-` for the newest one): what was asked for, and how far it is."""
+    found = await client.operations.get(await _named(client, operation_id))
     if waits:
         found = await ask_and_wait(client, found)
     print_one(found, output, name=_id, card=operation_card)
@@ -58,12 +85,12 @@ async def show(*, client: AsyncClient, operation_id: str, waits: bool, output: s
 @click.option(
     "--outcome", type=click.Choice(["waiting", "asked", "succeeded", "refused", "skipped"]), help="Only these."
 )
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=1000, show_default=True, help="At most so many.")
 @format_option
 @server_command
 async def items(*, client: AsyncClient, operation_id: str, outcome: str | None, limit: int, output: str) -> None:
-    """List what became of each execution of OPERATION."""
-    source = client.operations.items(operation_id, outcome=outcome, limit=limit)
+    """List what became of each execution of OPERATION (an id, or `-` for the newest one)."""
+    source = client.operations.items(await _named(client, operation_id), outcome=outcome, limit=limit)
     await print_list(source, ITEM_COLUMNS, output, name=_execution, empty="no such items")
 
 
@@ -72,8 +99,18 @@ async def items(*, client: AsyncClient, operation_id: str, outcome: str | None, 
 @format_option
 @server_command
 async def cancel(*, client: AsyncClient, operation_id: str, output: str) -> None:
-    """Do no more of OPERATION; what was done stays."""
-    print_one(await client.operations.cancel(operation_id), output, name=_id, card=operation_card)
+    """Do no more of OPERATION (an id, or `-` for the newest one); what was done stays."""
+    found = await client.operations.cancel(await _named(client, operation_id))
+    print_one(found, output, name=_id, card=operation_card)
+
+
+async def _named(client: AsyncClient, given: str) -> str:
+    """Its id. Raises click.UsageError where the newest one is meant and there is none."""
+    if given != NEWEST:
+        return given
+    async for newest in client.operations.list(limit=1):
+        return newest.id
+    raise click.UsageError("there is no operation yet, or none any more")
 
 
 def _id(one: Operation) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from perdure.base.clock import SECOND, from_rfc3339
 from perdure.model.event import EventType
+from perdure.model.execution import COMPENSATE
 from perdure.model.states import NODE_TERMINAL, TERMINAL, ExecutionStatus, NodeStatus
 from perdure.wire.events import Event
 from perdure.wire.nodes import GraphNode
@@ -117,7 +118,7 @@ class Progress:
         data = event.data or {}
         node.items = data.get("items", node.items)
         word = event.type.removeprefix(_NODE)
-        key = (event.ordinal or 0, "compensate" if data.get("label") == "compensate" else "")
+        key = (event.ordinal or 0, COMPENSATE if data.get("label") == COMPENSATE else "")
         at = from_rfc3339(event.at)
         if event.type == EventType.NODE_STARTED:
             node.attempts = max(node.attempts, event.attempt or 1)

@@ -23,7 +23,9 @@ from perdure.store.backups.take import take_backup
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--without-missing", is_flag=True, help="Although artifacts or large values are missing, without those.")
+@click.option(
+    "--without-missing", is_flag=True, help="Back up although artifacts or large values are missing, without those."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print what was done.")
 @settings_options(HOME)
 def backup(folder: Path, without_missing: bool, output: str, flags: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from perdure.store.copying.places import opened_source
 @settings_options(HOME)
 def check(quick: bool, output: str, flags: Mapping[str, Any]) -> None:
     """Look the whole store through, also while servers use it: pages and indexes of a file, what belongs to what,
-    events without gaps, counters, artifacts and large values by their SHA-256.
+    events without gaps, counters, durations, operations, artifacts and large values by their SHA-256.
 
     It changes nothing. Exit code 1 when something is wrong; each problem says what to do.
     """

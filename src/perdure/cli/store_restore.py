@@ -51,7 +51,7 @@ def restore(folder: Path, output: str, flags: Mapping[str, Any]) -> None:
         print_json({**msgspec.to_builtins(done), "seconds": round(seconds, 3)})
         return
     click.echo(
-        f"restored {done.tables['executions'].rows:,} executions and {done.contents:,} contents in "
+        f"restored {done.executions:,} executions and {done.contents:,} contents in "
         f"{short_duration(seconds)}: {done.target}"
     )
     if done.contents_missing:

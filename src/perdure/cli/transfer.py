@@ -98,7 +98,5 @@ class _Amounts(TextColumn):
 
 
 def _amount(phase: str, count: int) -> str:
-    """Rows, bytes where the phase is one of contents, or whatever else the phase is named for."""
-    if phase.endswith(_CONTENTS):
-        return size(count)
-    return f"{count:,} {phase.rpartition(' ')[2]}"
+    """Bytes where the phase is one of contents, else a number of what it is named for."""
+    return size(count) if phase.endswith(_CONTENTS) else f"{count:,}"

@@ -33,10 +33,10 @@ INBOX_COLUMNS = (
     "--kind", "kinds", multiple=True, type=click.Choice(OUTSIDE), help="May be given often; all but pauses without it."
 )
 @click.option("--flow", metavar="FLOW", shell_complete=complete_flow, help="Of one flow.")
-@click.option("--approver", metavar="NAME", help="That this name may answer, as flows write it.")
-@click.option("--mine", is_flag=True, help="That you may answer.")
-@click.option("--due", metavar="TIME", help="That expire before a time (RFC 3339), or within the next (10m).")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("--approver", metavar="NAME", help="Only what this name may answer, as flows write it.")
+@click.option("--mine", is_flag=True, help="Only what you may answer.")
+@click.option("--due", metavar="TIME", help="Only what expires before a time (RFC 3339), or within the next (10m).")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="At most so many.")
 @format_option
 @server_command
 async def list_(

@@ -30,7 +30,15 @@ from perdure.wire.executions import (
     StartExecution,
 )
 from perdure.wire.fixtures import Fixture
-from perdure.wire.flows import Flow, FlowDetail, FlowVersion, FlowVersionDetail, Validation
+from perdure.wire.flows import (
+    Flow,
+    FlowChange,
+    FlowDetail,
+    FlowDocument,
+    FlowVersion,
+    FlowVersionDetail,
+    Validation,
+)
 from perdure.wire.live import Subscribe
 from perdure.wire.nodes import ExecutionGraph, FlowGraph, NodeRun
 from perdure.wire.replays import ReplayPlan
@@ -307,12 +315,12 @@ class Executions:
         """Start at most 1,000 executions in one transaction: all of them, or none and an error."""
         return self._portal.call(self._source.start_batch(requests))
 
-    def get(self, id: str, *, include: Sequence[str] = ()) -> Execution:
-        """One execution; `include` may name nodes, waits, artifacts, config. Raises ExecutionNotFound."""
+    def get(self, id: str | int, *, include: Sequence[str] = ()) -> Execution:
+        """One execution by its id or number; `include` may name nodes, waits, artifacts, config. Raises ExecutionNotFound."""
         return self._portal.call(self._source.get(id, include=include))
 
-    def handle(self, id: str) -> ExecutionHandle:
-        """One execution as something to wait for and to follow. Raises ExecutionNotFound."""
+    def handle(self, id: str | int) -> ExecutionHandle:
+        """One execution, by its id or number, as something to wait for and to follow. Raises ExecutionNotFound."""
         return ExecutionHandle(self._portal, self._portal.call(self._source.handle(id)))
 
     def list(
@@ -386,6 +394,14 @@ class Flows:
         Raises InvalidFlow with everything that is wrong with it, Conflict when a folder manages the flow.
         """
         return self._portal.call(self._source.put(id, document, media_type=media_type))
+
+    def put_batch(self, documents: Sequence[FlowDocument], *, dry_run: bool = False) -> Sequence[FlowChange]:
+        """Put at most 1,000 definitions in one transaction: all of them, or none and an error. With `dry_run` nothing is put.
+
+        Raises InvalidFlow with everything that is wrong with any, Conflict when a folder manages one of the flows; each
+        of the error's `errors` has a `pointer` such as `/documents/3`.
+        """
+        return self._portal.call(self._source.put_batch(documents, dry_run=dry_run))
 
     def delete(self, id: str) -> None:
         """Raises FlowNotFound, Conflict when it has executions that are not finished, or a folder manages it."""

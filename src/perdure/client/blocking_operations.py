@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from perdure.client.filters import TextFilters
@@ -77,6 +78,24 @@ class Operations:
         """
         return self._portal.iterate(self._source.items(id, outcome=outcome, limit=limit))
 
-    def list(self, *, limit: int | None = None) -> Iterator[Operation]:
-        """The newest first, fetched page by page while you iterate."""
-        return self._portal.iterate(self._source.list(limit=limit))
+    def list(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        action: str | Sequence[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Operation]:
+        """The newest first, fetched page by page while you iterate. All conditions hold together.
+
+        Args:
+            status: any of these: collecting, running, completed, cancelled, failed.
+            action: any of these: cancel, retry, replay, tag, delete.
+            created_after: with a time zone, as `created_before`, which is exclusive.
+        """
+        return self._portal.iterate(
+            self._source.list(
+                status=status, action=action, created_after=created_after, created_before=created_before, limit=limit
+            )
+        )

@@ -90,14 +90,14 @@ class AsyncExecutions:
             await self._transport.call("POST", "/executions/batch", ExecutionBatch, body=batch, idempotent=True)
         ).data
 
-    async def get(self, id: str, *, include: Sequence[str] = ()) -> Execution:
-        """One execution; `include` may name nodes, waits, artifacts, config. Raises ExecutionNotFound."""
+    async def get(self, id: str | int, *, include: Sequence[str] = ()) -> Execution:
+        """One execution by its id or number; `include` may name nodes, waits, artifacts, config. Raises ExecutionNotFound."""
         return await self._transport.call(
-            "GET", f"/executions/{segment(id)}", Execution, params={"include": ",".join(include) or None}
+            "GET", f"/executions/{segment(str(id))}", Execution, params={"include": ",".join(include) or None}
         )
 
-    async def handle(self, id: str) -> AsyncExecutionHandle:
-        """One execution as something to wait for and to follow. Raises ExecutionNotFound."""
+    async def handle(self, id: str | int) -> AsyncExecutionHandle:
+        """One execution, by its id or number, as something to wait for and to follow. Raises ExecutionNotFound."""
         return AsyncExecutionHandle(self._transport, await self.get(id))
 
     async def list(

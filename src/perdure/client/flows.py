@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from perdure.client.paging import all_pages
 from perdure.client.transport import Transport, segment
-from perdure.wire.flows import Flow, FlowDetail, FlowList, FlowVersion, FlowVersionDetail, FlowVersionList, Validation
+from perdure.wire.flows import (
+    Flow,
+    FlowBatch,
+    FlowChange,
+    FlowChangeList,
+    FlowDetail,
+    FlowDocument,
+    FlowList,
+    FlowVersion,
+    FlowVersionDetail,
+    FlowVersionList,
+    Validation,
+)
 from perdure.wire.nodes import FlowGraph
 
 
@@ -37,6 +49,15 @@ class AsyncFlows:
             content=document.encode() if isinstance(document, str) else document,
             headers={"Content-Type": media_type},
         )
+
+    async def put_batch(self, documents: Sequence[FlowDocument], *, dry_run: bool = False) -> Sequence[FlowChange]:
+        """Put at most 1,000 definitions in one transaction: all of them, or none and an error. With `dry_run` nothing is put.
+
+        Raises InvalidFlow with everything that is wrong with any, Conflict when a folder manages one of the flows; each
+        of the error's `errors` has a `pointer` such as `/documents/3`.
+        """
+        batch = FlowBatch(documents=[*documents], dry_run=dry_run)
+        return (await self._transport.call("POST", "/flows/batch", FlowChangeList, body=batch, idempotent=True)).data
 
     async def delete(self, id: str) -> None:
         """Raises FlowNotFound, Conflict when it has executions that are not finished, or a folder manages it."""

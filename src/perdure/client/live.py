@@ -18,7 +18,8 @@ from perdure.wire.events import Event
 from perdure.wire.live import Ended, Happened, Reached, Refused, Reset, ServerMessage, Subscribe, Subscribed
 
 OnLiveReset = Callable[[Reset], None]
-"""Called with the subscription that lost its place: events behind its cursor are missing for good."""
+"""Called with the subscription that lost its place: events behind its cursor are missing for good. A `ClientError` that it
+raises ends all of them."""
 
 WAITING = 64
 """Events that were received and not asked for; beyond, nothing more is read from the server."""
@@ -36,8 +37,8 @@ async def live_events(
     """(subscription's id, event) of each, across reconnects, until every one has ended.
 
     Each reconnect names the last cursor of each subscription, so nothing is lost or doubled.
-    Raises ProblemError at once for what the caller did wrong, else ServerUnreachable or ServerBusy when the
-    connection could not be taken up again within the policy's `reconnect_s`.
+    Raises ProblemError at once for what the caller did wrong, ServerUnreachable when no first connection came about in
+    the policy's `connect_attempts`, else that or ServerBusy when it could not be taken up again within `reconnect_s`.
     """
     follower = _Follower(transport, subscriptions, on_reconnect=on_reconnect, on_reset=on_reset)
     # A task of its own: whoever iterates may do so from one task after the other, which a connection does not survive.
@@ -67,7 +68,7 @@ class _Follower:
         self._on_reset = on_reset
         self._failures = 0
         self._alive_at = 0
-        self._is_connected = False
+        self._is_connected = self._was_connected = False
         self.items: asyncio.Queue[tuple[str, Event] | None] = asyncio.Queue(WAITING)
         """None behind the last one."""
 
@@ -98,6 +99,9 @@ class _Follower:
                 self._failures = 0
                 self._alive_at = policy.clock.monotonic()
             self._failures += 1
+            is_first = isinstance(broke, ServerUnreachable) and not self._was_connected
+            if is_first and self._failures >= policy.connect_attempts:
+                raise broke
             delay = policy.delay(self._failures, broke.retry_after_s if isinstance(broke, ServerBusy) else None)
             silent_s = (policy.clock.monotonic() - self._alive_at) / SECOND
             if delay is None or silent_s + delay > policy.reconnect_s:
@@ -130,7 +134,7 @@ class _Follower:
         subscription = self._open.get(getattr(message, "id", ""))
         if subscription is None:
             return
-        self._is_connected = True
+        self._is_connected = self._was_connected = True
         if isinstance(message, Ended):
             del self._open[message.id]
         elif isinstance(message, Happened):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -104,9 +105,29 @@ class AsyncOperations:
         ):
             yield item
 
-    async def list(self, *, limit: int | None = None) -> AsyncIterator[Operation]:
-        """The newest first, fetched page by page while you iterate."""
-        async for one in all_pages(self._transport, "/operations", OperationList, params={}, limit=limit):
+    async def list(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        action: str | Sequence[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Operation]:
+        """The newest first, fetched page by page while you iterate. All conditions hold together.
+
+        Args:
+            status: any of these: collecting, running, completed, cancelled, failed.
+            action: any of these: cancel, retry, replay, tag, delete.
+            created_after: with a time zone, as `created_before`, which is exclusive.
+        """
+        params = {
+            "status": status,
+            "action": action,
+            "created_after": None if created_after is None else created_after.isoformat(),
+            "created_before": None if created_before is None else created_before.isoformat(),
+        }
+        async for one in all_pages(self._transport, "/operations", OperationList, params=params, limit=limit):
             yield one
 
 

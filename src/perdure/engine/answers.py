@@ -113,21 +113,14 @@ class Answers:
         """
         command = PauseExecution(at=self._clock.now(), workspace=workspace, execution_id=id_, by=by, reason=reason)
         await self._recorder.execute(command)
-        await self._noted(id_)
+        await self._owners.note(id_)
 
     async def resume(self, workspace: str, id_: bytes, *, by: str) -> None:
         """Go on with a paused one. Raises ExecutionNotFound, ExecutionEnded, ExecutionStopping, NotPaused, StoreError."""
         await self._recorder.execute(
             ResumeExecution(at=self._clock.now(), workspace=workspace, execution_id=id_, by=by)
         )  # fmt: skip
-        await self._noted(id_)
-
-    async def _noted(self, id_: bytes) -> None:
-        """If it is owned here, its owner has taken note of what was sent."""
-        await self._owners.deliver([id_])
-        owner = self._owners.get(id_)
-        if owner is not None:
-            await owner.outbox.durable()
+        await self._owners.note(id_)
 
     async def _find(self, workspace: str, id_: bytes, name: str | None) -> WaitRecord:
         """The open wait of that name, or the only one."""
@@ -164,7 +157,7 @@ class Answers:
         """Why there is nothing to answer: who answered before, or the execution's end, or that it never waited."""
         record = await self._store.executions.get(workspace, id_)
         if record is None:
-            return ExecutionNotFound(f"there is no execution {id_text(id_)}", id=id_text(id_))
+            return ExecutionNotFound.of(id_text(id_))
         runs = await self._store.node_runs.list(workspace, id_, node=node, limit=_RUNS_READ)
         before = [
             told for run in runs
@@ -174,8 +167,7 @@ class Answers:
         if before:
             return max(before, key=lambda told: str(told.details["at"]))
         if record.status in TERMINAL:
-            message = f"execution {id_text(id_)} has ended: it is {record.status}"
-            return ExecutionEnded(message, id=id_text(id_), status=str(record.status))
+            return ExecutionEnded.of(id_text(id_), record.status)
         if record.status is ExecutionStatus.CANCELLING:
             return ExecutionStopping.of(id_text(id_))
         which = "nobody's answer" if node is None else f"no answer to node {node}"
@@ -188,10 +180,8 @@ class Answers:
             told = None if run.error is None else run.error.get("details")
         if not isinstance(told, dict) or not {"outcome", "by", "at"} <= told.keys():
             return None
-        who = told["by"] or "nobody in time"
-        return WaitAnswered(
-            f"node {run.node} was answered at {told['at']} by {who}: {told['outcome']}",
-            node=run.node, outcome=told["outcome"], by=told["by"], at=told["at"], comment=told.get("comment"),
+        return WaitAnswered.of(
+            run.node, outcome=told["outcome"], by=told["by"], at=told["at"], comment=told.get("comment"),
             answer=told.get("answer"),
         )  # fmt: skip
 

@@ -5,36 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
 
 from perdure.base.clock import Alarm
-from perdure.base.codec import INLINE_LIMIT, Json, decode, encode
-from perdure.base.ids import id_text
-from perdure.engine.children import build_child
+from perdure.base.codec import INLINE_LIMIT, decode, encode
 from perdure.engine.insist import insist
-from perdure.engine.outbox import Outbox
-from perdure.engine.rehearsal import REALLY_RUN
 from perdure.engine.shop import Shop
-from perdure.engine.sink import AttemptSink
-from perdure.engine.units import new_unit, unit_work
 from perdure.engine.values import ValueRefused, inline, to_json
-from perdure.engine.views import Views
-from perdure.engine.waiting import is_outside, terms_data
 from perdure.errors import StoreUnavailable
-from perdure.flows.program import ExpressionFailed, Rendered, Runnable
-from perdure.flows.sealing import Seal
-from perdure.model.decide import attempt, wait
+from perdure.model.decide import attempt
 from perdure.model.decide.effects import Effect
-from perdure.model.definition import Node, OnInterrupt
-from perdure.model.execution import UNIT, ExecutionState, NodeRun
+from perdure.model.execution import ExecutionState, NodeRun
 from perdure.model.failure import Failure
 from perdure.model.states import NodeStatus
-from perdure.model.unit import leaves
 from perdure.nodes.interface import Call, NodeCrashed, NodeFailed, NodeOrphaned, NodeType, Sink
-from perdure.nodes.sleep import sleep_until
 from perdure.store.records import ExecutionRecord, Value
 
 log = structlog.get_logger(__name__)
@@ -52,19 +39,11 @@ class Driver(Protocol):
 
     shop: Shop
     record: ExecutionRecord
-    program: Runnable
     state: ExecutionState
-    views: Views
-    outbox: Outbox
     draining: bool
-    retried: Collection[str]
 
     @property
     def closed(self) -> bool: ...
-    @property
-    def careful(self) -> bool: ...
-    @property
-    def quarantined(self) -> bool: ...
     def feed(self, effects: Sequence[Effect]) -> None: ...
     def hand_back(self, *, crashed: Failure | None = None) -> None: ...
     def attempt_ended(self) -> None: ...
@@ -98,59 +77,11 @@ class Attempts:
         self._owner = owner
         self._flights: dict[tuple[str, int, str], Flight] = {}
         self._others: set[asyncio.Task[None]] = set()
-        self.items: dict[str, list[Any]] = {}
-        """The items of each foreach that was prepared."""
 
     @property
     def pending(self) -> bool:
         """Whether something is under way that will become a fact."""
         return bool(self._flights or self._others)
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._flights)
-
-    def launch(self, run: NodeRun) -> Sequence[Effect]:
-        """Render the call and begin; a control type is carried out. The attempt is already written down as begun."""
-        owner = self._owner
-        now = owner.shop.clock.now()
-        spec = attempt.spec_of(owner.state, run)
-        try:
-            if owner.shop.stand_in is not None and spec.type not in REALLY_RUN:
-                self._fly(run, owner.shop.stand_in, self._call(run, self._render(run)))
-                return ()
-            if leaves(spec, line=owner.record.queue):
-                return self._send_away(run, spec)
-            rendered = self._render(run)
-            run.input_value = None
-            node_type = owner.shop.node_types.get(spec.type)
-            if node_type is None:
-                message = f"no node type {spec.type!r} is installed here"
-                return self._fail(run, Failure(code="unknown_node_type", message=message, retryable=False))
-            if is_outside(spec.type):
-                return self._await_outside(run, spec.type, rendered)
-            if spec.type == "sleep":
-                return wait.suspended(owner.state, run, "timer", now, wake_at=sleep_until(rendered.config, now))
-        except ExpressionFailed as error:
-            return self._fail(run, error.failure)
-        except ValueError as error:
-            return self._fail(run, Failure(code="invalid_config", message=str(error), retryable=False))
-        if spec.type == "flow":
-            self.spawn(self._start_child(run, rendered))
-            return ()
-        call = self._call(run, rendered)
-        if owner.careful or spec.on_interrupt is OnInterrupt.FAIL:
-            owner.outbox.held_launches.append(lambda: self._fly(run, node_type, call))
-        else:
-            self._fly(run, node_type, call)
-        return ()
-
-    def _await_outside(self, run: NodeRun, node_type: str, rendered: Rendered) -> Sequence[Effect]:
-        """The run waits for somebody from outside. Raises ValueError where what it asks for is none."""
-        shop = self._owner.shop
-        terms = terms_data(node_type, rendered.config, attempt=run.attempt, masker=shop.masker)
-        run.input_value = inline(shop.masker.input(rendered.config))
-        return wait.suspended(self._owner.state, run, node_type, shop.clock.now(), terms=terms)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Something besides an attempt that the owner has to wait for."""
@@ -199,59 +130,14 @@ class Attempts:
     def tasks(self) -> list[asyncio.Task[None]]:
         return [flight.task for flight in self._flights.values() if flight.task is not None]
 
-    def _render(self, run: NodeRun, *, secrets: Mapping[str, str] | None = None) -> Rendered:
-        owner = self._owner
-        scope = owner.views.of_node(run.node, secrets=secrets, **self._item(run))
-        if run.compensates:
-            return owner.program.compensation(run.node, scope)
-        return owner.program.call(run.node, scope)
-
-    def _item(self, run: NodeRun) -> dict[str, Any]:
-        if self._owner.state.nodes[run.node].spec.foreach is None:
-            return {}
-        items = self.items.get(run.node)
-        if items is None:
-            items = self.items[run.node] = self._owner.program.items(run.node, self._owner.views.of_node(run.node))
-        return {"item": items[run.ordinal], "index": run.ordinal}
-
-    def _call(self, run: NodeRun, rendered: Rendered) -> Call:
-        owner, record = self._owner, self._owner.record
-        spec = attempt.spec_of(owner.state, run)
-        execution_id, number, ordinal, label = id_text(record.id), record.number, run.ordinal, run.label
-        attempt_id = f"{execution_id}.{run.node}.{run.ordinal}.{run.label}.{run.attempt}.{record.epoch}"
-        origin = owner.program.origin
-        if origin is not None and record.parent is not None:
-            # What runs is told of the execution that its author knows; the attempt is the unit's own.
-            execution_id, number = id_text(record.parent), origin.execution_number
-            ordinal, label = origin.ordinal, origin.label
-        return Call(
-            execution_id=execution_id,
-            execution_number=number,
-            workspace=record.workspace,
-            flow=record.flow,
-            flow_version=record.flow_version,
-            node=run.node,
-            ordinal=ordinal,
-            label=label,
-            attempt=run.attempt,
-            attempt_id=attempt_id,
-            epoch=record.epoch,
-            config=rendered.config,
-            with_=rendered.with_,
-            env=rendered.env,
-            isolation=spec.isolation,
-            grace_us=owner.shop.settings.grace,
-            quarantine=owner.quarantined,
-            sink=AttemptSink(owner.outbox, run, self),
-        )
-
-    def _fly(self, run: NodeRun, node_type: NodeType, call: Call) -> None:
+    def fly(self, run: NodeRun, node_type: NodeType, call: Call) -> None:
+        """Begin the attempt, if it is still to be made; where the lease is in doubt, once it is sure."""
         owner = self._owner
         if owner.closed or owner.state.running.get(run.key) is not run or run.key in self._flights:
             return
         if not owner.shop.may_begin():
             # The lease may be over: either all of it is let go of in a moment, or a heartbeat gets through after all.
-            owner.shop.loop.call_later(_LEASE_PAUSE_S, self._fly, run, node_type, call)
+            owner.shop.loop.call_later(_LEASE_PAUSE_S, self.fly, run, node_type, call)
             return
         flight = self._flights[run.key] = Flight(call)
         flight.task = owner.shop.loop.create_task(self._attempt(run, node_type, flight))
@@ -302,7 +188,7 @@ class Attempts:
             failure = unexpected(error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 self._land(run, flight)
-                self._owner.feed(self._fail(run, failure))
+                self._owner.feed(self.fail(run, failure))
                 raise
         if failure is not None:
             await self._lease_is_sure()
@@ -372,7 +258,7 @@ class Attempts:
             status = NodeStatus.TIMED_OUT
         elif flight.ending is NodeStatus.CANCELLED:
             failure, status = _STOPPED, NodeStatus.CANCELLED
-        return self._fail(run, failure, status=status)
+        return self.fail(run, failure, status=status)
 
     def _ended_while_draining(self, run: NodeRun, flight: Flight, failure: Failure | None, output: Any) -> None:
         """A result that came in time is kept; what had to be stopped stays in flight for the next owner."""
@@ -380,15 +266,16 @@ class Attempts:
         if failure is None:
             owner.feed(attempt.succeeded(owner.state, run, output, owner.shop.clock.now()))
         elif flight.ending is None:
-            owner.feed(self._fail(run, failure))
+            owner.feed(self.fail(run, failure))
         owner.attempt_ended()
 
     def _ended_unbegun(self, run: NodeRun) -> None:
         owner = self._owner
         if not owner.closed and run.key in owner.state.running and run.key not in self._flights:
-            owner.feed(self._fail(run, _STOPPED, status=NodeStatus.CANCELLED))
+            owner.feed(self.fail(run, _STOPPED, status=NodeStatus.CANCELLED))
 
-    def _fail(self, run: NodeRun, failure: Failure, *, status: NodeStatus = NodeStatus.FAILED) -> Sequence[Effect]:
+    def fail(self, run: NodeRun, failure: Failure, *, status: NodeStatus = NodeStatus.FAILED) -> Sequence[Effect]:
+        """The decision that its attempt ended badly; secrets are masked in it."""
         shop = self._owner.shop
         return attempt.failed(
             self._owner.state,
@@ -401,7 +288,7 @@ class Attempts:
 
     async def _keep_input(self, run: NodeRun, call: Call) -> None:
         data = self._owner.shop.masker.input(call.with_ or call.config)
-        run.input_value = inline(data) if len(data) <= INLINE_LIMIT else await self._store(data)
+        run.input_value = inline(data) if len(data) <= INLINE_LIMIT else await self.store(data)
 
     async def _output(self, run: NodeRun, output: Any, sink: Sink) -> Any:
         """The output as plain JSON, its row's value ready (a blob is on disk before the row says so).
@@ -420,53 +307,12 @@ class Attempts:
         if len(data) <= INLINE_LIMIT:
             run.output_value = inline(data)
         else:
-            run.output_value = await self._store(data)
+            run.output_value = await self.store(data)
         return decode(data)
 
-    async def _store(self, data: bytes) -> Value:
+    async def store(self, data: bytes) -> Value:
         """At rest, however long a store is away; where there is no room for it, the node fails and says so."""
         return await insist(lambda: self._owner.shop.values.store(data), passing=(StoreUnavailable,))
-
-    def _send_away(self, run: NodeRun, spec: Node) -> Sequence[Effect]:
-        """Have a unit make the run's attempts. Raises ExpressionFailed."""
-        owner = self._owner
-        seal = Seal(owner.program.secrets(run.node, compensates=run.compensates))
-        rendered = self._render(run, secrets=seal.markers)
-        try:
-            data, shown = unit_work(owner.record, run, rendered, seal)
-        except ValueRefused as error:
-            return self._fail(run, error.failure)
-        if len(data) > INLINE_LIMIT:
-            self.spawn(self._send_large(run, spec, data, shown))
-            return ()
-        run.input_value = inline(owner.shop.masker.input(shown))
-        return self._sent(run, spec, inline(data))
-
-    async def _send_large(self, run: NodeRun, spec: Node, data: bytes, shown: Json) -> None:
-        work = await self._store(data)
-        run.input_value = await self._store(self._owner.shop.masker.input(shown))
-        if run.key in self._owner.state.running and not self._owner.closed:
-            self._owner.feed(self._sent(run, spec, work))
-
-    def _sent(self, run: NodeRun, spec: Node, work: Value) -> Sequence[Effect]:
-        owner, now = self._owner, self._owner.shop.clock.now()
-        unit = new_unit(owner.record, run, spec, work=work, at=now)
-        owner.outbox.children.append(unit)
-        return wait.suspended(owner.state, run, UNIT, now, child=unit.id)
-
-    async def _start_child(self, run: NodeRun, rendered: Rendered) -> None:
-        owner = self._owner
-        goes_on = run.node in owner.retried
-        try:
-            child = await insist(lambda: build_child(owner.shop, owner.record, run, rendered, goes_on=goes_on))
-        except Exception as error:
-            failure = error.failure if isinstance(error, NodeFailed) else unexpected(error)
-            if run.key in owner.state.running and not owner.closed:
-                owner.feed(self._fail(run, failure))
-            return
-        if run.key in owner.state.running and not owner.closed:
-            owner.outbox.children.append(child)
-            owner.feed(wait.suspended(owner.state, run, "child", owner.shop.clock.now(), child=child.id))
 
 
 def unexpected(error: BaseException) -> Failure:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from perdure.base.clock import SECOND, Clock
 from perdure.base.nearest import nearest
+from perdure.engine.flow_changes import Change, FlowText, changed, planned, refuse_bad
 from perdure.errors import FlowNotFound, FlowVersionNotFound
 from perdure.flows.checking import Checked, check_document
 from perdure.flows.program import Program, compile_flow, load_program
 from perdure.nodes.interface import NodeType
-from perdure.store.commands import DeleteFlow, PutFlow
+from perdure.store.commands import DeleteFlow, NewFlow, PutFlows
 from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
+from perdure.store.records import FlowPut, FlowRecord
 
 _CACHED_PROGRAMS = 1_000
 _HINTED = 1_000
@@ -104,23 +108,57 @@ class Catalog:
             compile_flow, text, media_type=media_type, node_types=self.node_types, expected_id=expected_id
         )
         flow = program.flow.id
-        number, created = await self._recorder.execute(
-            PutFlow(
-                at=self._clock.now(),
-                workspace=workspace,
-                id=flow,
+        [put] = await self._store_all(workspace, [(FlowText(text, media_type), program)], source=source)
+        return flow, put.number, put.is_new
+
+    async def put_all(self, workspace: str, texts: Sequence[FlowText], *, dry_run: bool = False) -> list[Change]:
+        """Compile and store definitions, all of them or none; with `dry_run` only say what that would change.
+
+        Raises `InvalidFlow` with the problems of all, `FlowManaged` where nothing else is wrong. A problem's pointer is its
+        definition's place, line and column are those in that text.
+        """
+        checked = [await asyncio.to_thread(self.check, one.text, media_type=one.media_type) for one in texts]
+        flows = self._store.flows
+        known: list[FlowRecord | None] = [
+            None if one.program is None else await flows.get(workspace, one.program.flow.id) for one in checked
+        ]
+        refuse_bad(texts, checked, known)
+        programs = [one.program for one in checked if one.program is not None]
+        if dry_run:
+            latest = [
+                None if record is None else await flows.version(workspace, record.id, record.latest) for record in known
+            ]
+            changes = map(planned, programs, latest)
+        else:
+            put = await self._store_all(workspace, [*zip(texts, programs, strict=True)])
+            changes = map(changed, programs, put)
+        return [
+            msgspec.structs.replace(change, warnings=one.warnings) for change, one in zip(changes, checked, strict=True)
+        ]
+
+    async def _store_all(
+        self, workspace: str, definitions: Sequence[tuple[FlowText, Program]], *, source: str | None = None
+    ) -> list[FlowPut]:
+        flows = [
+            NewFlow(
+                id=program.flow.id,
                 description=program.flow.description,
                 content_hash=program.content_hash,
                 document=program.document,
-                source_text=text.decode("utf-8-sig"),
-                media_type=media_type,
-                source=source,
+                source_text=given.text.decode("utf-8-sig"),
+                media_type=given.media_type,
             )
+            for given, program in definitions
+        ]
+        done: list[FlowPut] = await self._recorder.execute(
+            PutFlows(at=self._clock.now(), workspace=workspace, flows=flows, source=source)
         )
-        self._has_changed(workspace, flow)
-        self._latest[workspace, flow] = number, self._clock.monotonic()
-        self._keep(workspace, flow, number, program)
-        return flow, number, created
+        for (_, program), put in zip(definitions, done, strict=True):
+            flow = program.flow.id
+            self._has_changed(workspace, flow)
+            self._latest[workspace, flow] = put.number, self._clock.monotonic()
+            self._keep(workspace, flow, put.number, program)
+        return done
 
     async def delete(self, workspace: str, flow: str, *, source: str | None = None) -> None:
         """Raises `FlowNotFound`, `FlowManaged`, `FlowInUse`."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from perdure.base.codec import Json
 from perdure.base.ids import id_text
 from perdure.engine.catalog import Catalog
+from perdure.engine.node_runs import every_run
 from perdure.engine.values import Values
 from perdure.errors import ExecutionNotFound
 from perdure.model.definition import Flow
@@ -20,7 +21,6 @@ from perdure.store.interface import ExecutionFilter, Page, Store
 from perdure.store.records import ExecutionRecord, NodeRunRecord, Payload, Value
 
 LAST_SUCCESS = "last_success"
-_PAGE = 200
 _OPENED = 20
 """Differing runs of one node whose outputs are looked into."""
 
@@ -79,7 +79,7 @@ class Diffs:
         for id_ in (before, after):
             found = await self._store.executions.whole(workspace, id_)
             if found is None:
-                raise ExecutionNotFound(f"there is no execution {id_text(id_)}")
+                raise ExecutionNotFound.of(id_text(id_))
             sides.append(found)
         old, new = sides
         return Comparison(
@@ -138,15 +138,10 @@ class Diffs:
     async def _runs(self, workspace: str, id_: bytes, node: str) -> dict[object, RunSummary]:
         """By key where the items have one, else by place; without what undid them."""
         found: dict[object, RunSummary] = {}
-        after: tuple[str, int, str] | None = None
-        while True:
-            page = await self._store.node_runs.list(workspace, id_, node=node, limit=_PAGE, after=after)
-            for run in page:
-                if run.label != COMPENSATE:
-                    found[run.label or run.ordinal] = _summary(run)
-            if len(page) < _PAGE:
-                return found
-            after = (node, page[-1].ordinal, page[-1].label)
+        async for run in every_run(self._store.node_runs, workspace, id_, node=node):
+            if run.label != COMPENSATE:
+                found[run.label or run.ordinal] = _summary(run)
+        return found
 
     async def _outputs(
         self,

@@ -74,7 +74,7 @@ class Ends:
     async def _has_ended(self, workspace: str, id_: bytes) -> bool:
         record = await self._store.executions.get(workspace, id_)
         if record is None:
-            raise ExecutionNotFound(f"there is no execution {id_text(id_)}")
+            raise ExecutionNotFound.of(id_text(id_))
         return record.status in TERMINAL
 
     def _tell(self, id_: bytes) -> None:

@@ -23,15 +23,18 @@ from perdure.engine.folders import Folders
 from perdure.engine.hub import Hub
 from perdure.engine.later import Later
 from perdure.engine.loops.claimer import Claimer
+from perdure.engine.loops.counter_folder import CounterFolder
 from perdure.engine.loops.expirer import Expirer
-from perdure.engine.loops.housekeeper import CounterFolder, Partitioner, Prober, Trimmer
 from perdure.engine.loops.indexer import Indexer
 from perdure.engine.loops.loop import Loop
 from perdure.engine.loops.operator import Operator
+from perdure.engine.loops.partitioner import Partitioner
+from perdure.engine.loops.prober import Prober
 from perdure.engine.loops.sweeper import Sweeper
 from perdure.engine.loops.synchronizer import Synchronizer
 from perdure.engine.loops.timekeeper import Timekeeper
-from perdure.engine.membership import Membership
+from perdure.engine.loops.trimmer import Trimmer
+from perdure.engine.membership import FORBIDDEN, Membership
 from perdure.engine.neighbours import Neighbours
 from perdure.engine.operations import Operations
 from perdure.engine.orphans import Orphans
@@ -204,6 +207,9 @@ class Engine:
 
     async def start(self) -> None:
         """Register as a worker, make what a dead predecessor left claimable, begin to claim."""
+        with suppress(StoreError):
+            # Before the first content is put: a process that never sweeps has contents there too.
+            await self.artifacts.claim(await self.store.contents.store_id(), in_advance=True)
         if self.settings.works:
             await self.runtime.start()
         await self.folders.load()
@@ -364,16 +370,12 @@ class Engine:
 
     async def _noted(self, workspace: str, id_: bytes, answer: ExecutionStatus) -> ExecutionStatus | CallerError:
         """What an owned execution made of its cancellation: it may have ended by itself before it heard of it."""
-        await self.owners.deliver([id_])
-        owner = self.owners.get(id_)
-        if owner is not None:
-            await owner.outbox.durable()
+        await self.owners.note(id_)
         record = await self.store.executions.get(workspace, id_)
         if record is None:
             return answer
         if record.status in TERMINAL and record.status is not ExecutionStatus.CANCELLED:
-            message = f"execution {id_text(id_)} has ended: it is {record.status}"
-            return ExecutionEnded(message, id=id_text(id_), status=str(record.status))
+            return ExecutionEnded.of(id_text(id_), record.status)
         return record.status
 
     async def wait_ended(self, workspace: str, id_: bytes, timeout: int, *, is_fresh: bool = False) -> bool:
@@ -466,7 +468,7 @@ class Engine:
     async def give_up(self, error: StoreIncompatible) -> None:
         """A newer schema forbids this program to go on: others take over what it owns."""
         if self._membership.is_member:
-            log.error("this program may not work on the store any more; start a newer one", why=error.message)
+            log.error(FORBIDDEN, why=error.message)
             await self._membership.give_up()
 
     def _registered(self, worker: WorkerRecord) -> None:

@@ -7,22 +7,25 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from perdure.base.clock import SECOND, Clock
+from perdure.engine.portion import Portion
 from perdure.model.states import TERMINAL
 from perdure.store.commands import Command, EraseExecutions, EraseHistory
 from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
 from perdure.store.records import Relative
 
-LEAST = 300
+LEAST = 60
 MOST = 1_200
 """Of a portion, in events and executions, each of which stands for some rows."""
+BUDGET_S = 0.003
+"""What a portion may add to a batch."""
 AN_EXECUTION = 6
 """Events, that deleting an execution costs besides those it has."""
-LONG = 1_000
-"""So much of one execution goes before itself, so many rows at a time."""
-LONGEST_US = 10_000
-"""Of a portion, its wait for the writer included: a longer one makes the next smaller."""
-PAUSE = 4
+LONG = 500
+"""So much of one that is named goes before it does. What is no longer than that is there as a whole, or not at all."""
+FAMILIES = 25
+"""Whose members are in memory at once."""
+PAUSE = 3
 PAUSE_FOR_SOMEBODY = 1
 """Times as long as a portion took, others have the writer for themselves; where somebody waits for the deletion, less."""
 
@@ -32,13 +35,13 @@ class _Over(Exception):
 
 
 class Eraser:
-    """One for each process: how large its portions are, it learns from how long they take."""
+    """One for each process."""
 
     def __init__(self, *, store: Store, recorder: Recorder, clock: Clock) -> None:
         self._store = store
         self._recorder = recorder
         self._clock = clock
-        self._size = LEAST
+        self._portion = Portion(recorder.stats, least=LEAST, most=MOST, budget_s=BUDGET_S)
 
     async def erase(self, roots: Sequence[bytes]) -> int:
         """Delete each with all below it, where all of them have ended; returns how many those were.
@@ -46,9 +49,12 @@ class Eraser:
         What has ended starts nothing more and never changes, so that a look suffices. Raises `StoreError`: a part of
         them may be gone then, and of no family its upper part before its lower one.
         """
-        families = await self._store.executions.families(roots)
-        ended = [family for family in families.values() if _has_ended(family)]
-        return await self._erase(one for family in ended for one in reversed(family))
+        erased = 0
+        for first in range(0, len(roots), FAMILIES):
+            families = await self._store.executions.families(roots[first : first + FAMILIES])
+            ended = [family for family in families.values() if _has_ended(family)]
+            erased += await self._erase(one for family in ended for one in reversed(family))
+        return erased
 
     async def thin(self, workspace: str, ids: Sequence[bytes], *, operation: tuple[bytes, str] | None = None) -> None:
         """Before these are deleted in one transaction: what is too much for one goes before, where nothing is in the way
@@ -69,7 +75,8 @@ class Eraser:
         with contextlib.suppress(_Over):
             for family in families.values():
                 await self._erase(reversed(family[1:]), pause=PAUSE_FOR_SOMEBODY, operation=operation)
-                await self._shorten(family[0], pause=PAUSE_FOR_SOMEBODY, operation=operation)
+                if _cost(family[0]) > LONG:
+                    await self._shorten(family[0], pause=PAUSE_FOR_SOMEBODY, operation=operation)
 
     async def _erase(
         self, members: Iterable[Relative], *, pause: int = PAUSE, operation: tuple[bytes, str] | None = None
@@ -77,18 +84,18 @@ class Eraser:
         """What is below comes first."""
         erased = 0
         for portion in self._portions(members):
-            if len(portion) == 1:
+            if _cost(portion[0]) > 2 * self._portion.size:
                 await self._shorten(portion[0], pause=pause, operation=operation)
             ids = [one.id for one in portion]
             command = EraseExecutions(at=self._clock.now(), ids=ids, operation=operation)
-            erased += await self._timed(command, pause=pause)
+            erased += await self._timed(command, sum(map(_cost, portion)), pause=pause)
         return erased
 
     def _portions(self, members: Iterable[Relative]) -> Iterator[list[Relative]]:
         portion: list[Relative] = []
         cost = 0
         for one in members:
-            if portion and cost + _cost(one) > self._size:
+            if portion and cost + _cost(one) > self._portion.size:
                 yield portion
                 portion, cost = [], 0
             portion.append(one)
@@ -98,21 +105,19 @@ class Eraser:
 
     async def _shorten(self, one: Relative, *, pause: int, operation: tuple[bytes, str] | None) -> None:
         """A long history goes before the execution that has it."""
-        if _cost(one) > LONG:
-            is_left = 1
-            while is_left:
-                is_left = await self._timed(
-                    EraseHistory(at=self._clock.now(), execution_id=one.id, limit=self._size, operation=operation),
-                    pause=pause,
-                )
+        is_left = 1
+        while is_left:
+            limit = self._portion.size
+            command = EraseHistory(at=self._clock.now(), execution_id=one.id, limit=limit, operation=operation)
+            is_left = await self._timed(command, limit, pause=pause)
 
-    async def _timed(self, command: Command, *, pause: int) -> int:
+    async def _timed(self, command: Command, cost: int, *, pause: int) -> int:
         began = self._clock.monotonic()
         answer: int | None = await self._recorder.execute(command)
         if answer is None:
             raise _Over
+        self._portion.done(cost)
         took = self._clock.monotonic() - began
-        self._size = LEAST if took > LONGEST_US else min(self._size + LEAST // 4, MOST)
         await asyncio.sleep(pause * took / SECOND)
         return answer
 

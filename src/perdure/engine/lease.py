@@ -21,7 +21,7 @@ import structlog
 
 from perdure.base.clock import boot_time
 from perdure.errors import StoreError
-from perdure.store.interface import Pulse
+from perdure.store.sharing import Pulse
 
 EXIT_CODE = 75
 """Of a process that ended itself because it could not let go in time (EX_TEMPFAIL of sysexits.h: start it again)."""

@@ -8,25 +8,24 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import random
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
 import structlog
 
+from perdure.base.backoff import Backoff
 from perdure.base.clock import SECOND, Clock, boot_time
 from perdure.base.ids import id_text, new_id
 from perdure.engine.lease import Lease
 from perdure.engine.settings import EngineSettings
-from perdure.errors import StoreError
+from perdure.errors import StoreError, StoreIncompatible
 from perdure.store.commands import InterruptWorkers, RegisterWorker, StopWorker
 from perdure.store.interface import Store
 from perdure.store.recorder import Recorder
 from perdure.store.records import WorkerRecord
 
-_RETRY_FIRST_S = 0.1
-_RETRY_MOST_S = 2.0
+FORBIDDEN = "this program may not work on the store any more; start a newer one"
 
 log = structlog.get_logger(__name__)
 
@@ -137,15 +136,20 @@ class Membership:
 
     async def _come_back(self, lost: str) -> None:
         """As soon as the store answers: give back what it still has under the old id, and register anew."""
-        delay_s = _RETRY_FIRST_S
+        backoff = Backoff()
         while not self._leaving:
             try:
                 await self._recorder.execute(InterruptWorkers(at=self._clock.now(), workers=(lost,)))
                 await self.join()
+            except StoreIncompatible as error:
+                log.error(FORBIDDEN, why=error.message)
+                self._leaving = True
+                if self._lease is not None:
+                    await self._lease.stop()
+                return
             except StoreError as error:
                 log.warning("the store does not take this worker back yet", code=error.code)
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+                await asyncio.sleep(backoff.pause_s())
                 continue
             log.info("registered anew", worker=self.worker.id, before=lost)
             return

@@ -16,8 +16,9 @@ from perdure.engine.loops.rescuer import Rescuer
 from perdure.engine.owners import Owners
 from perdure.engine.pace import Pace
 from perdure.errors import StoreIncompatible
-from perdure.store.interface import BatchOutcome, Hint, Signals, Store
+from perdure.store.interface import BatchOutcome, Store
 from perdure.store.recorder import Recorder
+from perdure.store.sharing import Hint, Signals
 
 _SCAN_S = 10.0
 """Behind hints about messages stands a slow look into the inboxes."""

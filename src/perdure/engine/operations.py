@@ -14,8 +14,9 @@ from perdure.base.ids import id_text, new_id
 from perdure.engine.requests import ReplayRequest
 from perdure.engine.searching import Searcher, TextFilter
 from perdure.errors import LimitExceeded, OperationNotFound
-from perdure.model.operation import Action, OperationStatus
+from perdure.model.operation import Action, OperationStatus, is_refused
 from perdure.model.replay import FAILED, Reach
+from perdure.model.states import ExecutionStatus
 from perdure.store.commands import CancelOperation, CreateOperation
 from perdure.store.interface import ExecutionFilter, Page, Store
 from perdure.store.operation_records import Created, OperationRecord, Wishes
@@ -71,9 +72,11 @@ class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preview(NamedTuple):
-    """Which executions an operation would concern, by status; `is_capped`: at least these. `sample` are the first few."""
+    """Which executions an operation would concern, by status; `is_capped`: at least these. So many are `refused` as they
+    are now; `sample` are the first few of the others."""
 
     total: int
+    refused: int
     is_capped: bool
     by_status: dict[str, int]
     sample: list[bytes]
@@ -130,16 +133,26 @@ class Operations:
                 for first in range(0, len(ids), _PAGE)
                 for record in await self._store.executions.several(request.workspace, ids[first : first + _PAGE])
             ]
-            return _counted(found)
+            return _counted(request.action, found)
         filter = request.plan.filter or ExecutionFilter()
         if request.plan.texts is not None:
-            return await self._searched(request.workspace, filter, request.plan.texts)
+            return await self._searched(request, filter, request.plan.texts)
         executions = self._store.executions
-        rows = await executions.stats(request.workspace, filter, ["status"])
+        rows, _ = await executions.statistics(request.workspace, filter, ["status"])
         by_status = {str(row["status"]): int(row["count"]) for row in rows if row["count"]}
-        page = Page(limit=SHOWN, newest_first=False)
-        records = await executions.list(request.workspace, filter, page)
-        return Preview(sum(by_status.values()), False, by_status, [record.id for record in records[:SHOWN]])
+        taken = [status for status in map(ExecutionStatus, by_status) if not is_refused(request.action, status)]
+        records: list[ExecutionRecord] = []
+        if taken:
+            narrowed = msgspec.structs.replace(filter, statuses=tuple(taken))
+            records = await executions.list(request.workspace, narrowed, Page(limit=SHOWN, newest_first=False))
+        total = sum(by_status.values())
+        return Preview(
+            total=total,
+            refused=total - sum(by_status[status] for status in taken),
+            is_capped=False,
+            by_status=by_status,
+            sample=[record.id for record in records],
+        )
 
     async def get(self, workspace: str, id: bytes) -> OperationRecord:
         """Raises OperationNotFound."""
@@ -154,13 +167,13 @@ class Operations:
         cancelled: OperationRecord = await self._recorder.execute(command)
         return cancelled
 
-    async def _searched(self, workspace: str, filter: ExecutionFilter, texts: TextFilter) -> Preview:
+    async def _searched(self, request: OperationRequest, filter: ExecutionFilter, texts: TextFilter) -> Preview:
         found: list[ExecutionRecord] = []
-        async for records in self._pages(workspace, filter, texts):
+        async for records in self._pages(request.workspace, filter, texts):
             found += records
             if len(found) >= COUNTED:
-                return _counted(found[:COUNTED], is_capped=True)
-        return _counted(found)
+                return _counted(request.action, found[:COUNTED], is_capped=True)
+        return _counted(request.action, found)
 
     async def _pages(
         self, workspace: str, filter: ExecutionFilter, texts: TextFilter
@@ -174,6 +187,12 @@ class Operations:
                 return
 
 
-def _counted(records: Sequence[ExecutionRecord], *, is_capped: bool = False) -> Preview:
-    by_status = Counter(str(record.status) for record in records)
-    return Preview(len(records), is_capped, dict(by_status), [record.id for record in records[:SHOWN]])
+def _counted(action: Action, records: Sequence[ExecutionRecord], *, is_capped: bool = False) -> Preview:
+    taken = [record for record in records if not is_refused(action, record.status)]
+    return Preview(
+        total=len(records),
+        refused=len(records) - len(taken),
+        is_capped=is_capped,
+        by_status=dict(Counter(str(record.status) for record in records)),
+        sample=[record.id for record in taken[:SHOWN]],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from perdure.base.clock import Alarm
 from perdure.base.codec import INLINE_LIMIT, decode, encode
 from perdure.engine.attempts import Attempts
-from perdure.engine.insist import insist
+from perdure.engine.insist import NotNeeded, insist
+from perdure.engine.launcher import Launcher
 from perdure.engine.outbox import Outbox
 from perdure.engine.shop import Shop
 from perdure.engine.values import ValueRefused, inline, to_json
@@ -36,8 +37,6 @@ from perdure.model.states import ExecutionStatus
 from perdure.store.commands import ExpireWait
 from perdure.store.records import ExecutionRecord, Value
 
-_EXPIRE_PAUSE_S = 1.0
-"""Before the store is asked again, when it could not answer."""
 _NO_ITEMS = Value(text="[]", size=2)
 """The output of the run that stands for a foreach over nothing."""
 
@@ -56,6 +55,7 @@ class Owner:
         self.views = Views(record, program, self.state, input_=input_, secrets=shop.secrets)
         self.outbox = Outbox(shop, record, self.state, self)
         self.attempts = Attempts(self)
+        self.launcher = Launcher(self, self.attempts)
         self.last_message = 0
         """The newest inbox message taken into account."""
         self.draining = False
@@ -190,7 +190,7 @@ class Owner:
             if spec.foreach is None:
                 return graph.prepared(state, node_id, now, items=None)
             items = self.program.items(node_id, scope)
-            self.attempts.items[node_id] = items
+            self.launcher.items[node_id] = items
             labels = None
             if spec.key is not None:
                 labels = [
@@ -210,7 +210,7 @@ class Owner:
         refused = attempt.begin(self.state, effect.run, self.now())
         if refused is not None:
             return refused
-        return self.attempts.launch(effect.run)
+        return self.launcher.launch(effect.run)
 
     def _wake_at(self, effect: WakeAt) -> Sequence[Effect]:
         run = effect.run
@@ -242,12 +242,13 @@ class Owner:
             label=run.label,
             attempt=attempt,
         )
-        while not self.closed:
-            try:
-                await self.shop.recorder.execute(command)
-                return
-            except StoreError:
-                await asyncio.sleep(_EXPIRE_PAUSE_S)
+        if not self.closed:
+            with contextlib.suppress(NotNeeded):
+                await insist(
+                    lambda: self.shop.recorder.execute(command),
+                    needed=lambda: not self.closed,
+                    passing=(StoreError,),
+                )
 
     def _stop_attempt(self, effect: StopAttempt) -> Sequence[Effect]:
         self.attempts.stop(effect.run, force=effect.force)

@@ -162,6 +162,13 @@ class Owners:
         with contextlib.suppress(NotNeeded):
             await insist(lambda: self.deliver(ids), needed=lambda: any(id_ in self._owners for id_ in ids))
 
+    async def note(self, id_: bytes) -> None:
+        """If it is owned here, its owner has durably taken note of what was sent to it."""
+        await self.deliver([id_])
+        owner = self.get(id_)
+        if owner is not None:
+            await owner.outbox.durable()
+
     async def deliver(self, ids: Sequence[bytes]) -> None:
         """Read the inboxes of owned executions and hand the messages over."""
         present = [id_ for id_ in ids if id_ in self._owners]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from perdure.base.codec import Json, encode
+from perdure.engine.node_runs import every_run
 from perdure.engine.values import Values
 from perdure.engine.views import execution_facts
 from perdure.flows.program import ExpressionFailed, Program, Scope
@@ -18,7 +19,6 @@ from perdure.model.states import NodeStatus
 from perdure.store.interface import NodeRuns
 from perdure.store.records import ExecutionRecord, NodeRunRecord
 
-_PAGE = 500
 _AT_ONCE = 100
 """Items compared without letting others go on."""
 
@@ -65,18 +65,10 @@ class Recollection:
         outcome = self._recorded.outcome(spec)
         outputs: list[Json] = []
         error: dict[str, Any] | None = None
-        after: tuple[str, int, str] | None = None
-        while True:
-            runs = await self._node_runs.list(
-                self._record.workspace, self._record.id, node=name, limit=_PAGE, after=after
-            )
-            for run in runs:
-                if _is_own(run, self._recorded):
-                    outputs.append(await self._values.load(run.output))
-                    error = error or run.error
-            if len(runs) < _PAGE:
-                break
-            after = (name, runs[-1].ordinal, runs[-1].label)
+        async for run in every_run(self._node_runs, self._record.workspace, self._record.id, node=name):
+            if _is_own(run, self._recorded):
+                outputs.append(await self._values.load(run.output))
+                error = error or run.error
         output: Json = None
         if spec.foreach is None:
             output = outputs[0] if outputs else None

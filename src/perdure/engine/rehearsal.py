@@ -10,6 +10,7 @@ import msgspec
 
 from perdure.base.codec import Json
 from perdure.model.differences import Difference, differences
+from perdure.model.execution import COMPENSATE
 from perdure.model.failure import Failure
 from perdure.model.states import NodeStatus
 from perdure.nodes.interface import Call, NodeFailed
@@ -127,4 +128,4 @@ def _code(run: FixtureRun) -> str | None:
 
 
 def _key(node: str, ordinal: int, label: str) -> Key:
-    return (node, (ordinal, label)) if not label or label == "compensate" else (node, label)
+    return (node, (ordinal, label)) if not label or label == COMPENSATE else (node, label)

@@ -11,6 +11,7 @@ from perdure.base.clock import Clock
 from perdure.base.codec import Json
 from perdure.base.ids import id_text, new_id
 from perdure.base.nearest import nearest_or_all
+from perdure.base.pointers import pointer_of
 from perdure.engine.catalog import Catalog
 from perdure.engine.recollection import Recollection, calls_differ, same_calls
 from perdure.engine.requests import ReplayRequest, StartRequest
@@ -25,7 +26,6 @@ from perdure.errors import (
     Problem,
     invalid_request,
 )
-from perdure.flows.positions import escape_pointer
 from perdure.flows.program import Program
 from perdure.model.definition import Flow, qualified
 from perdure.model.execution import NodeRun
@@ -188,7 +188,7 @@ class Replays:
         named = id_text(request.id)
         found = await self._store.executions.whole(request.workspace, request.id)
         if found is None:
-            raise ExecutionNotFound(f"there is no execution {named}")
+            raise ExecutionNotFound.of(named)
         record = found[0]
         if record.kind is ExecutionKind.UNIT:
             raise InvalidRequest(f"execution {named} is a part of {id_text(record.root)}; replay that one")
@@ -212,7 +212,7 @@ class Replays:
         try:
             data = to_json(draft.request.outputs[name], f"the output of {name}")
         except ValueRefused as error:
-            problem = Problem(error.failure.code, error.failure.message, _pointer("outputs", name))
+            problem = Problem(error.failure.code, error.failure.message, pointer_of(("outputs", name)))
             raise LimitExceeded(error.failure.message, problems=(problem,)) from None
         runs = draft.recorded.runs.get(name, ())
         attempt = (
@@ -281,7 +281,7 @@ def _check_nodes(request: ReplayRequest, flow: Flow) -> None:
     if isinstance(request.begin, str) and request.begin != FAILED:
         problems.append(Problem("invalid_value", f"from is a list of nodes, or {FAILED!r}", "/from"))
     places = [(name, f"/from/{index}") for index, name in enumerate(begin)]
-    places += [(name, _pointer("outputs", name)) for name in request.outputs]
+    places += [(name, pointer_of(("outputs", name))) for name in request.outputs]
     for name, pointer in places:
         if name not in flow.nodes:
             detail = f"{flow.id} has no node {name[:100]!r}{nearest_or_all(name, flow.nodes)}"
@@ -289,10 +289,10 @@ def _check_nodes(request: ReplayRequest, flow: Flow) -> None:
     for name, output in request.outputs.items():
         if name in begin:
             detail = f"{name} cannot both run and have an edited output"
-            problems.append(Problem("invalid_value", detail, _pointer("outputs", name)))
+            problems.append(Problem("invalid_value", detail, pointer_of(("outputs", name))))
         if name in flow.nodes and flow.nodes[name].foreach is not None and not isinstance(output, list):
             detail = f"the output of {name} is the list of its items' outputs; give a list"
-            problems.append(Problem("invalid_type", detail, _pointer("outputs", name)))
+            problems.append(Problem("invalid_type", detail, pointer_of(("outputs", name))))
     if problems:
         raise invalid_request(problems)
 
@@ -301,10 +301,6 @@ def _is_settled(original: ExecutionRecord, payload: Payload) -> bool:
     if original.status is ExecutionStatus.FAILED:
         return payload.error is not None and payload.error["code"] not in _CUT_SHORT
     return original.status is ExecutionStatus.COMPLETED
-
-
-def _pointer(*names: str) -> str:
-    return "".join(f"/{escape_pointer(name)}" for name in names)
 
 
 def _asked_timeout(original: ExecutionRecord, before: Flow) -> int | None:

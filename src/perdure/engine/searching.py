@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from perdure.base.clock import SECOND, Clock
+from perdure.base.ids import FIRST_ID, LAST_ID
 from perdure.engine.text_heads import TextHeads, Texts
 from perdure.engine.unfollowed import unfollowed
 from perdure.model.states import ExecutionKind
@@ -28,8 +29,9 @@ FRESH_COMMITS = 2_000
 """So many commits that the index has not followed are looked through."""
 FRESH_BYTES = 4 * 1024 * 1024
 """Of the entries of these commits, as stored."""
-LOOKED_AT_ONCE = 128
-SEGMENTS_AT_ONCE = 64
+LOOKED_AT_ONCE = 256
+SEGMENTS_AT_FIRST, SEGMENTS_AT_ONCE = 8, 512
+"""A search looks into so many of the index, then into four times as many, and so on."""
 
 
 class TextFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +77,11 @@ class Searcher:
             source = self._scanned(workspace, filter, texts, page)
         else:
             snapshot = await self._store.texts.snapshot(workspace)
-            fresh, until = await self._fresh(workspace, snapshot, until)
-            source = self._candidates(workspace, filter, texts, page, snapshot=snapshot, fresh=fresh)
+            if await self._tells_less(workspace, filter, texts, snapshot):
+                source = self._scanned(workspace, filter, texts, page)
+            else:
+                fresh, until = await self._fresh(workspace, snapshot, until)
+                source = self._candidates(workspace, filter, texts, page, snapshot=snapshot, fresh=fresh)
         found: list[ExecutionRecord] = []
         async for looked_at, records in source:
             found += records
@@ -104,11 +109,19 @@ class Searcher:
             return False
         if filter.kind is not ExecutionKind.FLOW or filter.parent or filter.root or filter.replay_of or filter.worker:
             return True
-        counted = ExecutionFilter(
-            statuses=filter.statuses, flow=filter.flow, namespace=filter.namespace, trigger_kind=filter.trigger_kind,
-            created_after=filter.created_after, created_before=filter.created_before,
-        )  # fmt: skip
-        return await self._store.executions.count(workspace, counted, FEW + 1) <= FEW
+        return await self._store.executions.count(workspace, _counted(filter), FEW + 1) <= FEW
+
+    async def _tells_less(
+        self, workspace: str, filter: ExecutionFilter, texts: TextFilter, snapshot: IndexSnapshot
+    ) -> bool:
+        """Whether the index leads to more executions than the filter lets pass, as its newest segments have it."""
+        counted = _counted(filter)
+        if snapshot.state is None or not snapshot.segments or counted == ExecutionFilter():
+            return False
+        newest = sorted(snapshot.segments, key=lambda one: one.last_id)[-SEGMENTS_AT_FIRST:]
+        met = len(await self._store.texts.candidates(texts.needles, newest, snapshot.state.generation))
+        led_to = met * len(snapshot.segments) // len(newest)
+        return led_to > FEW and await self._store.executions.count(workspace, counted, led_to) < led_to
 
     async def _fresh(self, workspace: str, snapshot: IndexSnapshot, now: int) -> tuple[set[bytes], int]:
         """Executions that are in no segment yet, and up to when these are all."""
@@ -144,19 +157,19 @@ class Searcher:
         fresh: set[bytes],
     ) -> AsyncIterator[tuple[bytes | None, list[ExecutionRecord]]]:  # fmt: skip
         """Through the index, and through what of the history it does not hold yet, in the order of the ids."""
-        built = _FIRST if snapshot.state is not None and not snapshot.state.built else _LAST
+        built = FIRST_ID if snapshot.state is not None and not snapshot.state.built else LAST_ID
         if snapshot.state is not None and snapshot.state.built:
             built = bytes.fromhex(snapshot.state.built)
         indexed = self._indexed(workspace, filter, texts, page, snapshot=snapshot, fresh=fresh, least=built)
         if page.newest_first:
             async for part in indexed:
                 yield part
-            if built > _FIRST:
+            if built > FIRST_ID:
                 after = built if page.after is None else min(page.after, built)
                 async for part in self._scanned(workspace, filter, texts, msgspec.structs.replace(page, after=after)):
                     yield part
             return
-        if built > _FIRST and (page.after is None or page.after < built):
+        if built > FIRST_ID and (page.after is None or page.after < built):
             before = msgspec.structs.replace(page, until=built)
             async for looked_at, records in self._scanned(workspace, filter, texts, before):
                 yield built if looked_at is None else looked_at, [one for one in records if one.id < built]
@@ -187,9 +200,9 @@ class Searcher:
             reverse=newest,
         )
         waiting = {id for id in fresh if wanted(id)}
-        at, count = 0, 1
+        at, count = 0, SEGMENTS_AT_FIRST
         while at < len(ordered) or waiting:
-            part, at, count = ordered[at : at + count], at + count, min(2 * count, SEGMENTS_AT_ONCE)
+            part, at, count = ordered[at : at + count], at + count, min(4 * count, SEGMENTS_AT_ONCE)
             waiting |= (
                 {id for id in await self._store.texts.candidates(texts.needles, part, generation) if wanted(id)}
                 if part
@@ -209,8 +222,12 @@ class Searcher:
                 yield _beside(horizon, 1 if newest else -1), []
 
 
-_FIRST = bytes(16)
-_LAST = b"\xff" * 16
+def _counted(filter: ExecutionFilter) -> ExecutionFilter:
+    """What of it the counters know."""
+    return ExecutionFilter(
+        statuses=filter.statuses, flow=filter.flow, namespace=filter.namespace, trigger_kind=filter.trigger_kind,
+        created_after=filter.created_after, created_before=filter.created_before,
+    )  # fmt: skip
 
 
 def _beside(id: bytes, distance: int) -> bytes:

@@ -9,8 +9,10 @@ from perdure.store.search.records import IndexState
 
 
 class Unfollowed(NamedTuple):
-    """Commits (writer, n, entries), the next ones of each writer; and whether there are more."""
+    """Commits (writer, n, entries), the next ones of each writer; and whether there are more. `position` is the index's,
+    without the writers that are forgotten."""
 
+    position: dict[int, int]
     commits: list[tuple[int, int, list[FeedEntry]]]
     has_more: bool
 
@@ -28,4 +30,5 @@ async def unfollowed(store: Store, state: IndexState, limit: int, *, max_bytes: 
         if n != following[writer]:
             return None
         following[writer] = n + 1
-    return Unfollowed(commits, has_more=any(following[writer] <= ends[writer] for writer in behind))
+    position = {writer: n for writer, n in state.position.items() if writer in ends}
+    return Unfollowed(position, commits, has_more=any(following[writer] <= ends[writer] for writer in behind))

@@ -24,33 +24,41 @@ async def why(store: Store, workspace: str, id_: bytes) -> dict[str, Any]:
     """`{execution, status, reason, summary, waiting_for: [{kind, …}]}`; times RFC 3339. `ExecutionNotFound`."""
     record = await store.executions.get(workspace, id_)
     if record is None:
-        raise ExecutionNotFound(f"there is no execution {id_text(id_)}")
-    causes = await _causes(store, record)
+        raise ExecutionNotFound.of(id_text(id_))
+    has_ended = record.status in TERMINAL
+    causes = [] if has_ended else await _causes(store, record)
     return {
         "execution": id_text(id_),
         "status": str(record.status),
         "reason": record.reason,
-        "summary": _summary(record, causes),
+        "summary": await _end(store, record) if has_ended else _summary(record, causes),
         "waiting_for": causes,
     }
 
 
+async def _end(store: Store, record: ExecutionRecord) -> str:
+    """How it ended, with what failed, or what the one said who stopped it."""
+    payload = await store.executions.payload(record.workspace, record.id)
+    error = None if payload is None else payload.error
+    if error is None:
+        return f"It has ended: {record.status}{f' ({record.reason})' if record.reason else ''}."
+    place = f" in node {error['node']}" if error.get("node") else ""
+    first_line = str(error["message"]).partition("\n")[0]
+    return f"It has ended: {record.status} ({error['code']}{place}: {first_line})."
+
+
 async def _causes(store: Store, record: ExecutionRecord) -> list[dict[str, Any]]:
-    if record.status in TERMINAL:
-        return []
     waits = await store.waits.of(record.workspace, record.id)
     paused = [_wait(wait) for wait in waits if wait.kind == PAUSE and record.status is not ExecutionStatus.CANCELLING]
     if record.status is ExecutionStatus.PENDING:
         return [await _pending(store, record), *paused]
     if record.worker is None and record.status is not ExecutionStatus.SUSPENDED:
         return [await _queued(store, record), *paused]
-    runs = await store.node_runs.list(record.workspace, record.id, limit=1000)
-    waits = [wait for wait in waits if wait.kind != PAUSE]
-    attempts = [run for run in runs if run.status is NodeStatus.RUNNING]
-    retries = [run for run in runs if run.status is NodeStatus.RETRYING]
-    causes = paused + [_attempt(run) for run in attempts[:_SHOWN]]
-    causes += [_retry(run) for run in retries[:_SHOWN]]
-    causes += [_wait(wait) for wait in waits[:_SHOWN] if wait.kind != UNIT]
+    in_status = store.node_runs.in_status
+    attempts = await in_status(record.workspace, record.id, NodeStatus.RUNNING, limit=_SHOWN)
+    retries = await in_status(record.workspace, record.id, NodeStatus.RETRYING, limit=_SHOWN)
+    causes = paused + [_attempt(run) for run in attempts] + [_retry(run) for run in retries]
+    causes += [_wait(wait) for wait in waits if wait.kind not in {PAUSE, UNIT}][:_SHOWN]
     return causes + await _units(store, record.workspace, [wait for wait in waits if wait.kind == UNIT][:_SHOWN])
 
 
@@ -158,44 +166,55 @@ def _plain_wait(wait: WaitRecord) -> dict[str, Any]:
 
 
 def _summary(record: ExecutionRecord, causes: list[dict[str, Any]]) -> str:
-    """One sentence for a person."""
-    if record.status in TERMINAL:
-        return f"It has ended: {record.status}."
+    """A sentence for a person; a second one where it is paused besides."""
     if not causes:
         return f"It is {record.status}; its owner is about to go on."
-    first = causes[0]
-    if record.status is ExecutionStatus.PENDING and first.get("until", "") is None:
+    told = _cause_summary(record, causes[0])
+    return " ".join([told, *(_cause_summary(record, cause) for cause in causes[1:] if cause["kind"] == PAUSE)])
+
+
+def _cause_summary(record: ExecutionRecord, cause: dict[str, Any]) -> str:
+    if record.status is ExecutionStatus.PENDING and cause.get("until", "") is None:
         return "It is about to start."
-    match first["kind"]:
+    match cause["kind"]:
         case "concurrency_limit":
             return (
-                f"Limit {first['key']} lets {first['limit']} run; {first['held']} hold a slot "
-                f"and {first['ahead']} wait before it."
+                f"Limit {cause['key']} lets {cause['limit']} run at a time; {_counted(cause['held'], 'hold')} a slot "
+                f"and {_counted(cause['ahead'], 'wait')} before it."
             )
-        case PendingReason.START_AT:
-            return f"It starts at {first['until']}."
-        case PendingReason.RATE_LIMIT:
-            return f"Its flow's rate lets it start at {first['until']}."
-        case "worker":
-            who = f"{first['ahead']} are claimed before it" if first["ahead"] else "it is the next to be claimed"
-            return f"Ready in queue {first['queue']}: {who}." if first["workers"] else _nobody(first)
-        case "attempt":
-            return f"Node {first['node']} is running (attempt {first['attempt']}, since {first['since']})."
-        case "retry":
-            return f"Node {first['node']} failed ({first['after']}) and is tried again at {first['until']}."
-        case "unit":
-            return _unit_summary(first)
         case "pause":
-            return f"It was paused by {first['by']}; it goes on when somebody resumes it."
+            return f"It was paused by {cause['by']}; it goes on when somebody resumes it."
+        case PendingReason.START_AT:
+            return f"It starts at {cause['until']}."
+        case PendingReason.RATE_LIMIT:
+            return f"Its flow's rate lets it start at {cause['until']}."
+        case "worker":
+            who = f"{_counted(cause['ahead'], 'stand')} before it" if cause["ahead"] else "it is the next to be claimed"
+            return f"Ready in queue {cause['queue']}: {who}." if cause["workers"] else _nobody(cause)
+        case "attempt":
+            return f"Node {_run(cause)} is running (attempt {cause['attempt']}, since {cause['since']})."
+        case "retry":
+            return f"Node {_run(cause)} failed ({cause['after']}) and is tried again at {cause['until']}."
+        case "unit":
+            return _unit_summary(cause)
         case "approval" | "ask" | "signal":
-            return _outside_summary(first)
+            return _outside_summary(cause)
         case "child":
-            return f"Node {first['node']} waits for child execution {first['child']}."
-    return f"Node {first['node']} waits ({first['kind']}) until {first['until']}."
+            return f"Node {_run(cause)} waits for child execution {cause['child']}."
+    return f"Node {_run(cause)} sleeps until {cause['until']}."
+
+
+def _run(cause: dict[str, Any]) -> str:
+    """The node run, as commands name it."""
+    return str(cause["node"]) if not cause["ordinal"] else f"{cause['node']}[{cause['ordinal']}]"
+
+
+def _counted(count: int, verb: str) -> str:
+    return f"{count:,} {verb}{'s' * (count == 1)}"
 
 
 def _outside_summary(cause: dict[str, Any]) -> str:
-    run = cause["node"] if not cause["ordinal"] else f"{cause['node']}[{cause['ordinal']}]"
+    run = _run(cause)
     if cause["answered"]:
         return f"Node {run} was answered; a worker is about to go on."
     if cause["kind"] == SIGNAL:
@@ -209,7 +228,7 @@ def _outside_summary(cause: dict[str, Any]) -> str:
 
 
 def _unit_summary(cause: dict[str, Any]) -> str:
-    run = cause["node"] if not cause["ordinal"] else f"{cause['node']}[{cause['ordinal']}]"
+    run = _run(cause)
     if cause.get("worker") is not None:
         return f"Node {run} is running on worker {cause['worker']}, as unit {cause['child']}."
     if "queue" not in cause:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from perdure.base.codec import Json
+from perdure.base.pointers import pointer_below
 from perdure.errors import CallerError, Problem
 from perdure.flows.documents import parse_document
-from perdure.flows.positions import escape_pointer
 from perdure.flows.program import Program, compile_flow
 from perdure.flows.report import Report
 from perdure.nodes.interface import NodeType
@@ -48,7 +48,7 @@ def check_document(
 
 def _warnings(definition: dict[str, Any], node_types: Mapping[str, NodeType]) -> Iterator[Problem]:
     for name, body in definition["nodes"].items():
-        pointer = f"/nodes/{escape_pointer(name)}"
+        pointer = pointer_below("/nodes", name)
         yield from _warnings_of(body, pointer, node_types)
         yield from _warnings_of(body.get("compensate") or {}, f"{pointer}/compensate", node_types)
 

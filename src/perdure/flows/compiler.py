@@ -16,6 +16,7 @@ from perdure.base.clock import DAY, SECOND
 from perdure.base.codec import encode_text
 from perdure.base.durations import MAX_DURATION, format_duration, parse_duration
 from perdure.base.nearest import nearest
+from perdure.base.pointers import pointer_below, pointer_of
 from perdure.errors import InvalidAnswer
 from perdure.flows.expressions import Fault, Language, Names
 from perdure.flows.form import check_answer, check_form, expand_form
@@ -104,11 +105,11 @@ class FlowCompiler:
                 detail = (
                     f"{name[:80]!r} is no node id: a letter or _, then letters, digits and _, at most 63 characters"
                 )
-                self._report.add("invalid_identifier", detail, _at("/nodes", name), at_key=True)
+                self._report.add("invalid_identifier", detail, pointer_below("/nodes", name), at_key=True)
         compiled: dict[str, tuple[Node, NodeTemplates]] = {}
         for name, body in nodes.items():
             if isinstance(body, dict) and name in self._ids:
-                compiled[name] = self._node(name, body, _at("/nodes", name))
+                compiled[name] = self._node(name, body, pointer_below("/nodes", name))
         self._check_order(compiled, nodes)
         order = in_order({name: node.needs for name, (node, _) in compiled.items()})
         flow = self._flow(value, {name: compiled[name][0] for name in order})
@@ -258,7 +259,7 @@ class FlowCompiler:
         kind = self._node_type(body, pointer)
         if kind in ANSWERED:
             detail = f"what undoes a node must not wait for anybody, as {kind} does; ask before, in a node of the flow"
-            self._report.add("invalid_value", detail, _at(pointer, kind), at_key=True)
+            self._report.add("invalid_value", detail, pointer_below(pointer, kind), at_key=True)
         templates = self._templates(kind, body, self._language(Names(self._ids, secrets=True)), pointer)
         templates.references = _references(templates)
         self._check_leaving(kind, body, templates, pointer)
@@ -331,7 +332,7 @@ class FlowCompiler:
     def _templates(self, kind: str, body: dict[str, Any], language: Language, pointer: str) -> NodeTemplates:
         config, with_, env = body.get(kind), body.get("with", {}), body.get("env", {})
         return NodeTemplates(
-            config=self._builder.template(config, language, _at(pointer, kind)),
+            config=self._builder.template(config, language, pointer_below(pointer, kind)),
             with_=self._builder.template(with_, language, f"{pointer}/with"),
             env=self._builder.template(env, language, f"{pointer}/env"),
         )
@@ -388,13 +389,13 @@ class FlowCompiler:
             for number, need in enumerate(_of(bodies[name], "needs", list, [])):
                 if isinstance(need, str) and need not in bodies:
                     detail = f"there is no node {need!r} to need{nearest(need, self._ids)}"
-                    self._report.add("unknown_node", detail, f"{_at('/nodes', name)}/needs/{number}")
+                    self._report.add("unknown_node", detail, pointer_of(("nodes", name, "needs", number)))
             needs[name] = [need for need in node.needs if need in compiled]
         for cycle in find_cycles(needs):
             detail = (
                 f"the nodes wait for each other: {' → '.join(cycle)}" if len(cycle) > 2 else f"{cycle[0]} needs itself"
             )
-            self._report.add("cycle", detail, _at("/nodes", cycle[0]), at_key=True)
+            self._report.add("cycle", detail, pointer_below("/nodes", cycle[0]), at_key=True)
         for name, (_, templates) in compiled.items():
             undo = templates.compensate
             if undo is not None:
@@ -403,7 +404,7 @@ class FlowCompiler:
                     detail = (
                         f"compensate of {name} may refer to {name} and the nodes before it; {other} is none of them"
                     )
-                    self._report.add("unknown_node", detail, f"{_at('/nodes', name)}/compensate")
+                    self._report.add("unknown_node", detail, pointer_of(("nodes", name, "compensate")))
 
 
 def _doubt(schema: dict[str, Any], read: InputRead) -> Doubt | None:
@@ -419,10 +420,6 @@ def _doubt(schema: dict[str, Any], read: InputRead) -> Doubt | None:
 def _references(templates: NodeTemplates) -> frozenset[str]:
     parts = (templates.config, templates.with_, templates.env, templates.when, templates.foreach, templates.key)
     return frozenset().union(*(part.nodes for part in parts if part is not None))
-
-
-def _at(pointer: str, part: str) -> str:
-    return f"{pointer}/{part.replace('~', '~0').replace('/', '~1')}"
 
 
 def _when(body: dict[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ the YAML 1.2 core schema (yaml.org/spec/1.2.2, chapter 10.3), not of YAML 1.1.
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import msgspec
 
@@ -20,6 +20,8 @@ from perdure.flows.yaml import parse_yaml
 DOCUMENT_LIMIT = 1024 * 1024
 """Bytes that a flow's document may have."""
 
+MediaType = Literal["application/yaml", "application/json"]
+"""What files of flows are read as."""
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 JSON_TYPES = frozenset({"application/json", "text/json"})
 
@@ -88,9 +90,13 @@ def _refuse_bytes(data: bytes, offset: int) -> NoReturn:
     )
 
 
-def media_type_of(suffix: str) -> str | None:
+def media_type_of(suffix: str) -> MediaType | None:
     """The media type of a file by its suffix (`.yaml`, `.yml`, `.json`), else None."""
     return _BY_SUFFIX.get(suffix.lower())
 
 
-_BY_SUFFIX = {".yaml": "application/yaml", ".yml": "application/yaml", ".json": "application/json"}
+_BY_SUFFIX: dict[str, MediaType] = {
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".json": "application/json",
+}

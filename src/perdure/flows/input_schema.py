@@ -10,8 +10,8 @@ import jsonschema_rs
 
 from perdure.base.codec import Json
 from perdure.base.nearest import nearest_or_all
+from perdure.base.pointers import pointer_of
 from perdure.errors import InvalidInput, Problem, first_of
-from perdure.flows.positions import pointer_of
 from perdure.flows.schema_errors import Finding, findings, make_validator
 
 _OBJECT_KEYWORDS = frozenset({"properties", "patternProperties", "additionalProperties", "propertyNames"})

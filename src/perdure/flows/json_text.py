@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from perdure.base.codec import DEPTH_LIMIT, DIGITS_LIMIT, VALUE_LIMIT, Json, is_too_deep
+from perdure.base.pointers import pointer_below
 from perdure.errors import MalformedDocument, PayloadTooLarge, Problem
-from perdure.flows.positions import Place, Places, escape_pointer
+from perdure.flows.positions import Place, Places
 
 _BOM = b"\xef\xbb\xbf"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
@@ -233,7 +234,7 @@ def _walk(text: str) -> Iterator[_Part]:
                 key = sys.intern(_name(word))
             except ValueError:
                 return
-            yield _Part(f"{stack[-1][0]}/{escape_pointer(key)}", word, token.start(), True)
+            yield _Part(pointer_below(stack[-1][0], key), word, token.start(), True)
             continue
         pointer = _next_pointer(stack, key)
         key = None
@@ -247,6 +248,6 @@ def _next_pointer(stack: list[tuple[str, list[int]]], key: str | None) -> str:
         return ""
     pointer, index = stack[-1]
     if key is not None:
-        return f"{pointer}/{escape_pointer(key)}"
+        return pointer_below(pointer, key)
     index[0] += 1
     return f"{pointer}/{index[0] - 1}"

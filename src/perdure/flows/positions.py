@@ -10,14 +10,6 @@ class Place(NamedTuple):
     column: int
 
 
-def escape_pointer(part: str | int) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")
-
-
-def pointer_of(path: list[str | int] | tuple[str | int, ...]) -> str:
-    return "".join(f"/{escape_pointer(part)}" for part in path)
-
-
 class Places:
     """`values` hold where each value begins, `keys` where the key in front of it begins."""
 

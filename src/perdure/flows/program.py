@@ -15,12 +15,12 @@ import msgspec
 
 from perdure.base.codec import Json, encode_text
 from perdure.base.nearest import nearest
+from perdure.base.pointers import pointer_below
 from perdure.base.texts import cut
 from perdure.errors import InvalidFlow, Problem, first_of
 from perdure.flows.compiler import Compiled, FlowCompiler, NodeTemplates
 from perdure.flows.documents import Document, parse_document
 from perdure.flows.input_schema import InputCheck, expand_shorthand
-from perdure.flows.positions import escape_pointer
 from perdure.flows.report import Report
 from perdure.flows.schema import COMMON_NODE_FIELDS, shape_schema
 from perdure.flows.schema_errors import findings, make_validator
@@ -304,7 +304,7 @@ def _check_configs(value: dict[str, Any], report: Report, node_types: Mapping[st
     validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
     nodes = value.get("nodes")
     for name, body in nodes.items() if isinstance(nodes, dict) else ():
-        pointer = f"/nodes/{escape_pointer(name)}"
+        pointer = pointer_below("/nodes", name)
         undo = body.get("compensate") if isinstance(body, dict) else None
         for part, place in ((body, pointer), (undo, f"{pointer}/compensate")):
             for field, config in part.items() if isinstance(part, dict) else ():
@@ -313,7 +313,7 @@ def _check_configs(value: dict[str, Any], report: Report, node_types: Mapping[st
                     continue
                 if field not in validators:
                     validators[field] = make_validator(kind.config_schema)
-                within = f"{place}/{escape_pointer(field)}"
+                within = pointer_below(place, field)
                 found = findings(validators[field], kind.config_schema, config, within=within)
                 settled = _check_by_type(kind, config, within, report, is_sound=not found)
                 for finding in found:

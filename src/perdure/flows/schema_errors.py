@@ -10,9 +10,9 @@ import jsonschema_rs
 import msgspec
 
 from perdure.base.nearest import choices, nearest
+from perdure.base.pointers import pointer_below, pointer_of
 from perdure.base.texts import cut
 from perdure.flows.excerpt import Excerpt
-from perdure.flows.positions import escape_pointer, pointer_of
 
 MAX_FINDINGS = 200
 """Findings of one value; who has more mends these first."""
@@ -77,7 +77,7 @@ def _explain(error: jsonschema_rs.ValidationError, schema: Any, within: str) -> 
             yield Finding(
                 "unknown_field",
                 f"unknown field {cut(field, 200)!r}{nearest(field, known)}",
-                f"{pointer}/{escape_pointer(field)}",
+                pointer_below(pointer, field),
                 True,
             )
     elif name == "required":

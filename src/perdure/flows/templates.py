@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from perdure.base.codec import VALUE_LIMIT, Json, encode_text
+from perdure.base.pointers import pointer_below
 from perdure.flows.expressions import Expression, ExpressionInvalid, Fault, Language
 from perdure.flows.operators import BudgetExceeded, EvaluationError
-from perdure.flows.positions import escape_pointer
 
 MAX_EXPRESSIONS_LENGTH = 250_000
 """Characters of all expressions of one flow."""
@@ -146,12 +146,11 @@ class Reads(msgspec.Struct):
 
 
 class Template:
-    """A compiled value. `nodes` are those that it reads; `is_static` when it holds no expression."""
+    """A compiled value. `nodes` are those that it reads."""
 
-    __slots__ = ("_render", "is_static", "nodes", "secrets", "worked_secrets")
+    __slots__ = ("_render", "nodes", "secrets", "worked_secrets")
 
     def __init__(self, render: Render | None, value: Json, reads: Reads | None = None) -> None:
-        self.is_static = render is None
         self._render: Render = render if render is not None else lambda scope: value
         reads = reads or Reads()
         self.nodes = frozenset(reads.nodes)
@@ -229,8 +228,7 @@ class Builder:
             return self._text(value, language, pointer, reads) if "${" in value else None
         if isinstance(value, dict):
             members = {
-                key: self._compile(item, language, f"{pointer}/{escape_pointer(key)}", reads)
-                for key, item in value.items()
+                key: self._compile(item, language, pointer_below(pointer, key), reads) for key, item in value.items()
             }
             return _object(value, members) if any(members.values()) else None
         if isinstance(value, list):

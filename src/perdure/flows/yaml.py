@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import yaml
 
 from perdure.base.codec import DIGITS_LIMIT, Json
+from perdure.base.pointers import pointer_below
 from perdure.errors import MalformedDocument, Problem
-from perdure.flows.positions import Place, Places, escape_pointer
+from perdure.flows.positions import Place, Places
 
 MAX_DEPTH = 64
 """Levels of lists and mappings in one document."""
@@ -110,7 +111,7 @@ class _Composer:
     def _begin(self, event: Any, value: Any, kind: str) -> None:
         if event.tag is not None and event.tag not in ("!", _TAG + kind):
             _refuse_tag(event)
-        pointer = self._pointer(event, is_scalar=False)
+        pointer = self._pointer(event)
         if len(self._open) >= MAX_DEPTH:
             _refuse("too_deep", f"nested deeper than {MAX_DEPTH} levels", _place(event))
         self._put(value, pointer, event, 1)
@@ -123,7 +124,7 @@ class _Composer:
         if top is not None and top.key is None and type(top.value) is dict:
             self._key(top, event)
             return
-        pointer = self._pointer(event, is_scalar=True)
+        pointer = self._pointer(event)
         value = _scalar_value(event)
         self._put(value, pointer, event, 1)
         if event.anchor is not None:
@@ -145,7 +146,7 @@ class _Composer:
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(key, 1, is_open=False)
         top.key = key
-        self.places.keys[f"{top.pointer}/{escape_pointer(key)}"] = _place(event)
+        self.places.keys[pointer_below(top.pointer, key)] = _place(event)
 
     def _alias(self, event: Any) -> None:
         anchor = self._anchors.get(event.anchor)
@@ -153,7 +154,7 @@ class _Composer:
             _refuse("unknown_alias", f"the alias *{event.anchor} has no anchor before it", _place(event))
         if anchor.is_open:
             _refuse("recursive_alias", f"the alias *{event.anchor} stands inside of what it names", _place(event))
-        pointer = self._pointer(event, is_scalar=False)
+        pointer = self._pointer(event)
         # Counted before it is copied: that is what defuses the bomb.
         self._put(None, pointer, event, anchor.count)
         self._replace(pointer, _copy(anchor.value))
@@ -167,7 +168,7 @@ class _Composer:
         else:
             self._open[-1].value[-1] = value
 
-    def _pointer(self, event: Any, *, is_scalar: bool) -> str:
+    def _pointer(self, event: Any) -> str:
         if not self._open:
             return ""
         top = self._open[-1]
@@ -175,7 +176,7 @@ class _Composer:
             return f"{top.pointer}/{len(top.value)}"
         if top.key is None:
             _refuse("non_string_key", "a key must be text, no alias, list or mapping", _place(event))
-        return f"{top.pointer}/{escape_pointer(top.key)}"
+        return pointer_below(top.pointer, top.key)
 
     def _put(self, value: Json, pointer: str, event: Any, count: int) -> None:
         self._count += count

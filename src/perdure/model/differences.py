@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from perdure.base.codec import Json, encode_text
+from perdure.base.pointers import pointer_below
 
 SHOWN = 1_000
 """Characters of JSON up to which a value is shown whole."""
@@ -63,7 +64,7 @@ def _walk(before: Json, after: Json) -> Iterator[tuple[str, Change, Json, Json]]
 def _members(pointer: str, old: dict[str, Json], new: dict[str, Json]) -> list[tuple[str, Change, Json, Json]]:
     found: list[tuple[str, Change, Json, Json]] = []
     for name in (*old, *(name for name in new if name not in old)):
-        place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        place = pointer_below(pointer, name)
         if name not in new:
             found.append((place, Change.REMOVED, old[name], None))
         elif name not in old:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from perdure.model.states import TERMINAL, ExecutionStatus
+
 
 class Action(StrEnum):
     """What an operation does to every execution of it."""
@@ -41,3 +43,10 @@ OPEN: Final = frozenset({OperationStatus.COLLECTING, OperationStatus.RUNNING})
 """States in which there is something left to do."""
 REPLAYS: Final = frozenset({Action.RETRY, Action.REPLAY})
 """Actions that make new executions."""
+
+
+def is_refused(action: Action, status: ExecutionStatus) -> bool:
+    """Whether what an execution's status is refuses the action, whatever else there is to it."""
+    if action is Action.TAG:
+        return False
+    return (status in TERMINAL) is (action is Action.CANCEL)

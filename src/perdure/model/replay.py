@@ -28,11 +28,10 @@ class Reach(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a node is taken over (the first three) or runs."""
+    """Why a node is taken over (the first two) or runs."""
 
     RECORDED = "recorded"
     EDITED = "edited"
-    SAME_CALL = "same_call"
     FROM_START = "from_start"
     ASKED = "asked"
     FAILED = "failed"

@@ -30,6 +30,18 @@ class ExecutionKind(StrEnum):
     UNIT = "unit"
 
 
+class TriggerKind(StrEnum):
+    """What started an execution."""
+
+    API = "api"
+    CLI = "cli"
+    SCHEDULE = "schedule"
+    WEBHOOK = "webhook"
+    RULE = "rule"
+    FLOW = "flow"
+    REPLAY = "replay"
+
+
 class NodeStatus(StrEnum):
     RUNNING = "running"
     SUSPENDED = "suspended"
@@ -113,7 +125,3 @@ def may_reach(current: ExecutionStatus, following: ExecutionStatus) -> bool:
     """Within one commit, whose events tell of each step: a contained crash may interrupt and abandon at once."""
     interrupted = may_become(current, _E.INTERRUPTED) and may_become(_E.INTERRUPTED, following)
     return may_become(current, following) or (following is _E.ABANDONED and interrupted)
-
-
-def node_may_become(current: NodeStatus | None, following: NodeStatus) -> bool:
-    return following in NODE_TRANSITIONS[current]

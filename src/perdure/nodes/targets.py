@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -21,6 +20,8 @@ from importlib.machinery import (
 )
 
 import msgspec
+
+from perdure.base.nearest import nearest
 
 _FOLDERS_SHOWN = 4
 _LOADERS = (
@@ -69,8 +70,7 @@ def doubt(target: str, folders: Sequence[str]) -> str | None:
         if part not in outline.names:
             if outline.is_open:
                 return None
-            close = get_close_matches(part, outline.names, n=1)
-            return f"{module!r} ({found.origin}) has no {path!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            return f"{module!r} ({found.origin}) has no {path!r}{nearest(part, outline.names)}"
         inner = outline.names[part]
         if inner is None:
             return None

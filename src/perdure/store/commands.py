@@ -184,18 +184,24 @@ class StopWorker(Command, frozen=True, kw_only=True):
     worker: str
 
 
-class PutFlow(Command, frozen=True, kw_only=True):
-    """→ tuple[int, bool]: the version's number and whether it is new. Old content put again reuses its
-    version and makes it the latest. A flow managed by another source: `FlowManaged`."""
+class NewFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition to be put; `document` is the normalised JSON that `content_hash` is of."""
 
-    workspace: str
     id: str
     description: str | None
     content_hash: str
     document: str
     source_text: str
     media_type: str
-    source: str | None
+
+
+class PutFlows(Command, frozen=True, kw_only=True):
+    """→ list[FlowPut], one for each, in order: all of them or none. Old content put again reuses its version and makes
+    it the latest. A flow managed by another source: `FlowManaged`. Their ids are distinct."""
+
+    workspace: str
+    flows: list[NewFlow]
+    source: str | None = None
 
 
 class DeleteFlow(Command, frozen=True, kw_only=True):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import apsw
 import msgspec
 
 from perdure.errors import StoreUnavailable
 from perdure.store.copying.places import Place
 from perdure.store.copying.postgres_session import Session
+from perdure.store.copying.sqlite_source import Thread
 from perdure.store.copying.tables import TABLES
 from perdure.store.postgres.migrate import refuse_older
 from perdure.store.postgres.url import Address
 from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
-from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.lock import OwnerLock
 
 _SIZE = """
@@ -42,29 +40,34 @@ async def compact_store(place: Place) -> Compacted:
     Raises `StoreLocked` for a file that a process owns, `StoreFull`, `StoreDamaged`, `StoreUnavailable`.
     """
     if isinstance(place, Path):
-        return await asyncio.to_thread(_compact_file, place)
+        return await _compact_file(place)
     return await _compact_database(place)
 
 
-def _compact_file(path: Path) -> Compacted:
-    if not path.exists():
-        raise StoreUnavailable(f"there is no store at {path}", path=str(path))
+async def _compact_file(path: Path) -> Compacted:
+    before = _size_of(path)
     refuse_unsafe_library()
     refuse_foreign_file(path)
     lock = OwnerLock(path)
+    thread = Thread(path)
     try:
-        before = path.stat().st_size
-        connection = open_writer(path)
+        connection = await thread.run(open_writer, path)
+        thread.interrupt = connection.interrupt
         try:
-            connection.execute("VACUUM")
-            connection.pragma("wal_checkpoint", "truncate")
+            await thread.run(connection.execute, "VACUUM")
+            await thread.run(connection.pragma, "wal_checkpoint", "truncate")
         finally:
-            connection.close()
-    except apsw.Error as error:
-        raise translated(error, path) or error from error
+            await thread.run(connection.close)
     finally:
+        thread.close()
         lock.release()
-    return Compacted(place=str(path), before_bytes=before, after_bytes=path.stat().st_size)
+    return Compacted(place=str(path), before_bytes=before, after_bytes=_size_of(path))
+
+
+def _size_of(path: Path) -> int:
+    if not path.exists():
+        raise StoreUnavailable(f"there is no store at {path}", path=str(path))
+    return path.stat().st_size
 
 
 async def _compact_database(address: Address) -> Compacted:

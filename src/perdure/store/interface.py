@@ -7,18 +7,18 @@ rows alone. Two implementations share one conformance suite (`tests/store`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from perdure.base.clock import Clock
+from perdure.base.clock import DAY
 from perdure.model.event import EventChunk
 from perdure.model.operation import ItemOutcome
 from perdure.model.recorded import RecordedRun
-from perdure.model.states import ExecutionKind, ExecutionStatus
+from perdure.model.states import ExecutionKind, ExecutionStatus, NodeStatus
 from perdure.store.commands import Command
-from perdure.store.operation_records import OperationItem, OperationRecord
+from perdure.store.operation_records import OperationFilter, OperationItem, OperationRecord
 from perdure.store.records import (
     Advance,
     ArtifactRecord,
@@ -40,7 +40,11 @@ from perdure.store.records import (
     WaitRecord,
     WorkerRecord,
 )
-from perdure.store.search.records import IndexSnapshot, IndexState, Segment
+from perdure.store.search.records import IndexSnapshot, IndexState, OpenSegment, Segment
+from perdure.store.sharing import Sharing
+
+WRITERS_KEPT = 7 * DAY
+"""For so long at least the feed knows of a writer that writes no more, and keeps its newest commit."""
 
 
 class Batch(msgspec.Struct):
@@ -83,21 +87,6 @@ class FeedEntry(NamedTuple):
     first_seq: int
     last_seq: int
     workspace: str
-
-
-class Hint(msgspec.Struct, kw_only=True):
-    """What processes on one store let each other know. Everything stands in the store: a hint only says where to look."""
-
-    deliveries: list[tuple[str, bytes]] = []
-    """(worker, execution) whose inbox got a message."""
-    lines: list[str] = []
-    """Of the queue, which got rows."""
-    feed: dict[int, int] = {}
-    """The newest commit with events, by writer; said while others follow."""
-    follows: bool | None = None
-    """True: the sender follows what others commit, and they are to say so; False: they are to stop, it is too much."""
-    everything: bool = False
-    """Hints may have been lost: look at all of it."""
 
 
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +138,8 @@ class Listing(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Rows of `{<group>: value, "count": n, "duration_us": [p50, p95, p99] | None}`, and whether nothing was left out."""
+    """Rows of `{<group>: value, "count": n}`, with durations also `"duration_us": [p50, p95, p99] | None`; and whether nothing
+    was left out."""
 
     rows: list[dict[str, Any]]
     is_exact: bool
@@ -172,15 +162,12 @@ class Executions(Protocol):
         """Exact, or at most `cap`. Answered from the counters where status, flow and trigger suffice."""
         ...
 
-    async def stats(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str]) -> list[dict[str, Any]]:
-        """Rows of `{<group>: value, "count": n}`; groups are status, flow, namespace, trigger, hour, day."""
-        ...
-
     async def statistics(
-        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool, exact: bool
-    ) -> Statistics:
-        """As `stats`, with percentiles where `durations` are asked for and known. What the counters do not know is counted one
-        by one; without `exact`, among the newest only."""
+        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool = False, exact: bool = True,
+    ) -> Statistics:  # fmt: skip
+        """Counts by status, flow, namespace, trigger, hour, day (these two by the microsecond at which they begin), with
+        percentiles where `durations` are asked for and known. What the counters do not know is counted one by one; without
+        `exact`, among the newest only. Raises `InvalidRequest` for other groups."""
         ...
 
     async def children(self, workspace: str, id: bytes) -> list[ExecutionRecord]:
@@ -275,10 +262,34 @@ class TextIndex(Protocol):
         """Note executions whose texts are new, and how far this is."""
         ...
 
+    async def open_segment(self, workspace: str) -> OpenSegment | None:
+        """One that has room for more executions."""
+        ...
+
     async def put_segment(
-        self, workspace: str, ids: Sequence[bytes], parts: Sequence[tuple[int, bytes]], lease: int
-    ) -> bool:
-        """A segment of these executions, which leave the tail; `ids` in the order of their groups."""
+        self, workspace: str, ids: Sequence[bytes], parts: Sequence[tuple[int, bytes]], lease: int, *,
+        extended: OpenSegment | None = None,
+    ) -> bool:  # fmt: skip
+        """A segment of these executions, which leave the tail; `ids` in the order of their groups.
+
+        Or more executions for one that had room: `ids` are those, and `parts` of all.
+        """
+        ...
+
+    async def full_segments(self, workspace: str, limit: int) -> list[int]:
+        """The first ones that are in no volume, by number."""
+        ...
+
+    async def parts(self, segments: Sequence[int], first: int, last: int) -> list[tuple[int, int, bytes]]:
+        """(segment, part, row) of segments that are in no volume."""
+        ...
+
+    async def put_volume_parts(self, volume: int, parts: Sequence[tuple[int, bytes]], lease: int) -> bool:
+        """Rows of a volume that no segment is in yet."""
+        ...
+
+    async def put_volume(self, volume: int, segments: Sequence[int], lease: int) -> bool:
+        """These segments are in it now, in these places."""
         ...
 
     async def forget(self, oldest: bytes, limit: int, lease: int) -> int:
@@ -296,6 +307,12 @@ class NodeRuns(Protocol):
 
     async def summary(self, workspace: str, execution_id: bytes) -> list[dict[str, Any]]:
         """Per node: `{node, type, runs, by_status: {…}, attempts, duration_us_sum, started_at, finished_at}`."""
+        ...
+
+    async def in_status(
+        self, workspace: str, execution_id: bytes, status: NodeStatus, *, limit: int
+    ) -> Sequence[NodeRunRecord]:
+        """The first ones by node and ordinal. All of the execution's are looked through."""
         ...
 
     async def list(
@@ -339,7 +356,7 @@ class Events(Protocol):
         ...
 
     async def feed_end(self) -> dict[int, int]:
-        """The newest `n` of each writer."""
+        """The newest `n` of each writer that has written something in the last `WRITERS_KEPT`, and perhaps of others."""
         ...
 
     async def commits(
@@ -389,7 +406,18 @@ class Operations(Protocol):
         """Behind number `after`, in order; of the id's workspace the caller has made sure."""
         ...
 
-    async def list(self, workspace: str, *, before: bytes | None = None, limit: int = 100) -> list[OperationRecord]:
+    async def news(self, id: bytes, limit: int) -> list[OperationItem]:
+        """Of what owners were asked for, the first items that have ended, are about to, have lost their owner or are gone."""
+        ...
+
+    async def list(
+        self,
+        workspace: str,
+        *,
+        filter: OperationFilter | None = None,
+        before: bytes | None = None,
+        limit: int = 100,
+    ) -> list[OperationRecord]:
         """The newest first."""
         ...
 
@@ -421,67 +449,6 @@ class Workers(Protocol):
         ...
 
     async def list(self) -> list[WorkerRecord]: ...
-
-
-class Pulse(Protocol):
-    """Proves a worker's life on a connection of its own. Its calls block: they are for a thread that has no loop."""
-
-    def beat(self, worker: str, *, within_s: float) -> bool:
-        """False when the worker's row is gone or stopped. Raises `StoreError` when that cannot be told in the time."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Signals(Protocol):
-    """Carries hints between the processes on one store."""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether hints arrive; where they do not, everybody looks for himself."""
-        ...
-
-    async def start(self, heard: Callable[[Hint], None]) -> None:
-        """Hear what others send; after each (re)connection `everything` is heard. Does not wait for the connection."""
-        ...
-
-    def send(self, hint: Hint) -> None:
-        """Soon, together with what else is sent; never fails, never waits."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-class Sharing(Protocol):
-    """What a store that several processes share has besides."""
-
-    @property
-    def signals(self) -> Signals: ...
-
-    @property
-    def clock(self) -> Clock:
-        """The store's own clock, as far as it was heard: all who share the store go by it."""
-        ...
-
-    async def hear_clock(self) -> None:
-        """Ask what time it is there; twice a minute. Raises `StoreError`."""
-        ...
-
-    def pulse(self) -> Pulse:
-        """A new one, not connected yet."""
-        ...
-
-    async def make_partitions(self) -> int:
-        """Prepare the tables for the weeks to come; about daily. Returns how many weeks are new. Raises `StoreError`."""
-        ...
-
-    async def drop_partitions(self, before: int) -> int:
-        """Drop what is empty of weeks that ended before that time; returns how many weeks those were.
-
-        What comes for such a week later finds its place all the same. Raises `StoreBusy` where others use the tables:
-        nobody waits for it for longer than a moment, so it is to be tried again; `StoreError`.
-        """
-        ...
 
 
 class Store(Protocol):

@@ -44,6 +44,15 @@ class OperationRecord(msgspec.Struct, kw_only=True):
         return self.total - self.succeeded - self.refused
 
 
+class OperationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """All conditions hold together; several statuses or actions are alternatives. Microseconds, `created_before` exclusive."""
+
+    statuses: tuple[OperationStatus, ...] = ()
+    actions: tuple[Action, ...] = ()
+    created_after: int | None = None
+    created_before: int | None = None
+
+
 class OperationItem(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of an operation; `n` counts from 1. `code` and `detail` say why it was refused, `result` is a replay."""
 

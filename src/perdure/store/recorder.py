@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from perdure.base.backoff import Backoff
 from perdure.errors import (
     CommitUnknown,
     RowRefused,
@@ -31,7 +32,7 @@ from perdure.errors import (
     StoreIncompatible,
     StoreUnavailable,
 )
-from perdure.store.commands import Command, OutsideCommand, ProbeSpace, StartExecutions
+from perdure.store.commands import Command, OutsideCommand, ProbeSpace, PutFlows, StartExecutions
 from perdure.store.faults import reach
 from perdure.store.interface import Advanced, Batch, BatchOutcome, Lost, Store
 from perdure.store.records import Advance
@@ -40,8 +41,6 @@ MOST_ADVANCES = 2_000
 MOST_ROWS = 20_000
 MOST_OUTSIDE = 100
 """Commands in one batch that are carried out one by one: for so long others wait for the rows that it has locked."""
-RETRY_FIRST_S = 0.05
-RETRY_MOST_S = 2.0
 CLOSE_PATIENCE_S = 10.0
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -77,6 +76,7 @@ class RecorderStats(msgspec.Struct):
     refused: int = 0
     failures: int = 0
     commit_s_sum: float = 0.0
+    last_commit_s: float = 0.0
     commit_counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(COMMIT_BUCKETS_S) + 1))
     sizes: Counter[int] = msgspec.field(default_factory=Counter)
 
@@ -84,6 +84,7 @@ class RecorderStats(msgspec.Struct):
         self.batches += 1
         self.sizes[entries] += 1
         self.commit_s_sum += seconds
+        self.last_commit_s = seconds
         self.commit_counts[bisect_left(COMMIT_BUCKETS_S, seconds)] += 1
 
 
@@ -109,7 +110,7 @@ class Recorder:
         self._is_writing = False
         self._flush_handle: asyncio.Handle | None = None
         self._retry_handle: asyncio.TimerHandle | None = None
-        self._retry_s = RETRY_FIRST_S
+        self._backoff = Backoff(first_s=0.05)
         self._closing = False
         self._give_up = False
         self._trouble: StoreError | None = None
@@ -230,7 +231,7 @@ class Recorder:
             # Others may have needed no space.
             if any(isinstance(command, ProbeSpace | StartExecutions) for command in pending.batch.commands):
                 self._full = None
-            self._retry_s = RETRY_FIRST_S
+            self._backoff.reset()
             self._count(outcome, seconds)
             self._answer(pending, outcome)
         else:
@@ -281,8 +282,7 @@ class Recorder:
     def _keep(self, pending: _Pending) -> None:
         """For another try, a little later each time."""
         self._kept = pending
-        self._retry_handle = self._loop.call_later(self._retry_s, self._retry)
-        self._retry_s = min(self._retry_s * 2, RETRY_MOST_S)
+        self._retry_handle = self._loop.call_later(self._backoff.pause_s(), self._retry)
 
     def _refuse_commands(self, error: StoreError) -> None:
         while self._commands:
@@ -315,5 +315,7 @@ def _weight(advance: Advance) -> int:
 def _command_weight(command: Command) -> int:
     if isinstance(command, OutsideCommand):
         return MOST_ROWS // MOST_OUTSIDE
+    if isinstance(command, PutFlows):
+        return 4 * len(command.flows)
     sized: Iterable[Any] = getattr(command, "executions", ())
     return sum(6 + (0 if new.reuse is None else len(new.reuse.runs)) for new in sized) + 1

@@ -350,6 +350,15 @@ class FlowRecord(msgspec.Struct, kw_only=True):
     updated_at: int
 
 
+class FlowPut(NamedTuple):
+    """What putting a definition came to: its version's `number`, whether that `is_new`, and the latest version's number
+    until then; None for a flow that was not there."""
+
+    number: int
+    is_new: bool
+    before: int | None
+
+
 class FlowVersionRecord(msgspec.Struct, kw_only=True):
     workspace: str
     flow: str

@@ -228,6 +228,12 @@ SELECT c.workspace, c.status, c.trigger_kind, c.hour, sum(c.count) FROM counters
 ON CONFLICT (workspace, hour, status, trigger_kind) DO UPDATE SET count = excluded.count
 """
 
+_HOUR_TOTALS = """
+INSERT INTO hour_totals (workspace, hour, count)
+SELECT h.workspace, h.hour, sum(h.count) FROM hours AS h WHERE h.count > 0 GROUP BY 1, 2
+ON CONFLICT (workspace, hour) DO UPDATE SET count = excluded.count
+"""
+
 _DAYS = """
 INSERT INTO days (workspace, flow, status, trigger_kind, day, count)
 SELECT c.workspace, c.flow, c.status, c.trigger_kind, c.hour / 24, sum(c.count)
@@ -269,6 +275,21 @@ ON CONFLICT (workspace, grain, flow, period, status, trigger_kind, bucket)
 DO UPDATE SET count = durations.count + excluded.count
 """  # noqa: S608
 
+_DURATION_TOTALS = """
+INSERT INTO duration_totals (workspace, grain, flow, period, histogram)
+SELECT
+    b.workspace, b.grain, b.flow, b.period,
+    '[' || string_agg(CAST(b.bucket AS text) || ',' || CAST(b.count AS text), ',' ORDER BY b.bucket) || ']'
+FROM (
+    SELECT d.workspace, d.grain, d.flow, d.period, d.bucket, sum(d.count) AS count
+    FROM durations AS d
+    GROUP BY d.workspace, d.grain, d.flow, d.period, d.bucket
+) AS b
+WHERE b.count > 0
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (workspace, grain, flow, period) DO UPDATE SET histogram = excluded.histogram
+"""
+
 _SKEW = f"""
 INSERT INTO measures (name, value) VALUES ('id_skew_us', {SKEW}) ON CONFLICT (name) DO NOTHING
 """  # noqa: S608
@@ -276,5 +297,5 @@ INSERT INTO measures (name, value) VALUES ('id_skew_us', {SKEW}) ON CONFLICT (na
 WRITES = (_EXECUTIONS, _PAYLOADS, _NODE_RUNS, _EVENTS_BEGUN, _EVENTS_ENDED, _TAGS, _COUNTERS, _DURATIONS)
 """From `drawn` and `fillers (number, text)`, once for each set."""
 
-SUMS = (_HOURS, _DAYS, _TOTALS, _SKEW)
+SUMS = (_HOURS, _HOUR_TOTALS, _DAYS, _TOTALS, _DURATION_TOTALS, _SKEW)
 """Once, when all sets are written: the same sums as the folder of counters keeps."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from perdure.errors import Problem
-from perdure.wire.scalars import FlowId, Time
+from perdure.wire.scalars import FlowId, Text, Time
 
 
 class Flow(Struct, kw_only=True):
@@ -68,6 +68,39 @@ class Validation(Struct, kw_only=True):
     warnings: list[Problem]
     flow: FlowId | None
     content_hash: str | None
+
+
+MOST_FLOWS = 1_000
+"""Flows in one batch."""
+
+
+class FlowDocument(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A flow's definition as text, in YAML or JSON."""
+
+    text: Text
+    media_type: Literal["application/yaml", "application/json"] = "application/yaml"
+
+
+class FlowBatch(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /flows/batch` takes. With `dry_run` it says what would change, and changes nothing."""
+
+    documents: Annotated[list[FlowDocument], Meta(min_length=1, max_length=MOST_FLOWS)]
+    dry_run: bool = False
+
+
+class FlowChange(Struct, kw_only=True):
+    """What putting a definition changed. `version` is null where a dry run does not know it."""
+
+    flow: FlowId
+    version: int | None
+    change: Literal["new", "changed", "unchanged"]
+    warnings: list[Problem]
+
+
+class FlowChangeList(Struct, kw_only=True):
+    """In the order of the documents."""
+
+    data: list[FlowChange]
 
 
 class BrokenFile(Struct, kw_only=True):

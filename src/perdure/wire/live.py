@@ -74,6 +74,12 @@ class Happened(Struct, kw_only=True, tag_field="type", tag="event"):
     event: Event
 
 
+AHEAD = "the cursor is ahead of what this store holds: it was restored from a backup, or is another one"
+FOREIGN = "the cursor is none of this feed"
+BEGINS_NOW = frozenset({AHEAD, FOREIGN})
+"""Reasons of a reset behind which nothing of before follows."""
+
+
 class Reset(Struct, kw_only=True, tag_field="type", tag="reset"):
     """Events behind the cursor are missing for good: read anew what is kept up to date by them."""
 

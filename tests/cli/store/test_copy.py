@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from perdure.api.feed import Place, cursor_of
+from perdure.base.clock import SystemClock
 from perdure.client.client import Client
 from perdure.store.faults import EXIT_CODE
 from perdure.wire.events import Event
@@ -28,7 +29,7 @@ from tests.served import clean_environ, perdure, serving
 
 FLOWS = Path(__file__).parent / "flows"
 TEXT = "x" * 100_000
-BEGINNING = cursor_of(Place({}), "default")
+BEGINNING = cursor_of(Place({}, SystemClock().now()), "default")
 EMPTY = {"inbox", "queue", "counter_deltas"}
 """Tables that may be empty in the store that was left: what is in them comes and goes."""
 FOLDED = "SELECT count(*) FROM durations"
@@ -266,6 +267,24 @@ def test_artifacts_that_are_elsewhere_are_missed_before_anything_is_copied(
         offline("store", "copy", left.source, f"sqlite:{nowhere}/b/perdure.db", "--artifacts", str(moved), "-o", "json")
     )
     assert (found["contents"] >= 2, found["contents_missing"]) == (True, 0)
+
+
+def test_a_folder_beside_postgresql_is_copied_to_and_from(
+    offline: Command, left: Left, database: str, nowhere: Path
+) -> None:
+    shared, back = nowhere / "shared", nowhere / "back"
+    there = offline("store", "copy", left.source, database, "--to-artifacts", str(shared))
+    assert (there.code, f"--artifacts {shared}" in there.out) == (0, True), there.err
+    contents = {path.name for path in (left.database.parent / "artifacts").glob("??/*")}
+    assert {path.name for path in shared.glob("??/*")} == contents != set()
+    assert ask(database, "SELECT count(*) FROM blob_chunks") == 0
+    missed = offline("store", "copy", database, f"sqlite:{back}/perdure.db")
+    assert (missed.code, "--artifacts" in missed.err) == (1, True)
+    found = summary(
+        offline("store", "copy", database, f"sqlite:{back}/perdure.db", "--artifacts", str(shared), "-o", "json")
+    )
+    assert (found["contents"], found["contents_missing"]) == (len(contents), 0)
+    assert {path.name for path in (back / "artifacts").glob("??/*")} == contents
 
 
 def test_a_damaged_artifact_is_not_copied(offline: Command, left: Left, nowhere: Path) -> None:

@@ -22,9 +22,9 @@ def test_lines_come_every_few_seconds_with_rate_and_what_is_left() -> None:
     clock.advance(5 * SECOND)
     lines.advance(5 * 1024**2, "contents")
     assert stream.getvalue().splitlines() == [
-        "rows: 30,000 rows",
-        "rows: 5,000 rows of 30,000 rows, 1,000 rows/s, 25s left, at events",
-        "rows: 10,000 rows of 30,000 rows, 1,000 rows/s, 20s left, at events",
+        "rows: 30,000",
+        "rows: 5,000 of 30,000, 1,000/s, 25s left, at events",
+        "rows: 10,000 of 30,000, 1,000/s, 20s left, at events",
         "comparing contents: 10.0 MiB",
         "comparing contents: 5.0 MiB of 10.0 MiB, 1.0 MiB/s, 5s left, at contents",
     ]
@@ -38,6 +38,6 @@ def test_a_terminal_shows_a_bar_for_each_phase() -> None:
         bar.begin("comparing rows", 2_000)
         bar.advance(2_000, "feed")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "1,500 rows of 2,000 rows" in shown
-    assert "2,000 rows of 2,000 rows" in shown
+    assert "1,500 of 2,000" in shown
+    assert "2,000 of 2,000" in shown
     assert "events" in shown

@@ -13,6 +13,7 @@ import msgspec
 
 from tests.faults.harness.api import Api
 from tests.faults.harness.checker import LAST_BREATH, Evidence, check, require_clean
+from tests.faults.harness.clock import WallClock
 from tests.faults.harness.hearing import contradictions, streamed, unfinished_business
 from tests.faults.harness.ledger import Acknowledgement, Boot, Effect, Harm, Ledger
 from tests.faults.harness.link import Link
@@ -49,10 +50,21 @@ class Member(msgspec.Struct, frozen=True):
 
     server: Server
     link: Link
+    clocks: list[WallClock] = []
+    """What it goes by, if not by the machine's clock."""
 
     @property
     def url(self) -> str:
         return self.server.url
+
+    def go_by(self, clock: WallClock) -> None:
+        """From its next start on."""
+        self.server.environment |= clock.environment
+        self.clocks.append(clock)
+
+    def meant(self, told: int) -> list[int]:
+        """The true times (microseconds) that its log may mean."""
+        return [told, *(at for clock in self.clocks for at in clock.meant(told))]
 
 
 class Cluster:
@@ -243,7 +255,7 @@ class Cluster:
                 if LETS_GO not in line:
                     continue
                 told = datetime.fromisoformat(msgspec.json.decode(line)["timestamp"])
-                at = int(told.timestamp() * 1e6)
+                at = min(one.meant(int(told.timestamp() * 1e6)), key=lambda at: abs(now_us() - at))
                 since = at - int(LEASE_S * 1e6)
                 if self._is_explained(one, since, at):
                     found.append(Harm(kind="lease", at=since, until=at + LAST_BREATH))

@@ -12,7 +12,9 @@ from tests.faults.harness.waiting import TooLate, until
 
 AT_ONCE = 500
 SEGMENT = 2_048
-"""Of so many executions a segment of the index is made."""
+"""Of so many executions a full segment of the index is made."""
+PORTION = 256
+"""So few are put into one that has room."""
 TRIES = 20
 
 
@@ -84,7 +86,7 @@ def catches_up(api: Api, *, within_s: float = 15) -> None:
 
     def is_whole() -> bool:
         now = index(api)
-        return now["status"] == "current" and now["waiting"] < SEGMENT and now["lag_s"] == 0
+        return now["status"] == "current" and now["waiting"] < PORTION and now["lag_s"] == 0
 
     try:
         until(is_whole, within_s=within_s, what="the index has everything")

@@ -23,7 +23,7 @@ def test_clocks_that_jump_cost_no_lease_and_free_nothing(cluster: Cluster, tmp_p
     members = [cluster.member("server", *API_ONLY), *(cluster.member(name, *WORKER) for name in ("one", "two"))]
     clocks = [WallClock(tmp_path / f"clock-{number}") for number in range(len(members))]
     for member, clock in zip(members, clocks, strict=True):
-        member.server.environment |= clock.environment
+        member.go_by(clock)
     cluster.start(*members)
     gate = cluster.gate("gate")
     ids: list[str] = []
@@ -40,17 +40,17 @@ def test_clocks_that_jump_cost_no_lease_and_free_nothing(cluster: Cluster, tmp_p
         began = time.monotonic()
         while time.monotonic() < began + 2 * LEASE_S:
             load.wait_for(load.started + 5)
-            random.choice(clocks).set(random.choice(["+3h", "-3h", "+0"]))
+            random.choice(clocks).set(random.choice([3, -3, 0]))
     finally:
         load.stop()
     assert cluster.rows("SELECT id FROM workers WHERE stopped_at IS NULL ORDER BY number") == alive
-    clocks[1].set("+3h")
-    clocks[2].set("-3h")
+    clocks[1].set(3)
+    clocks[2].set(-3)
     held = {id: cluster.owner(id) for id in ids}
     cluster.kill(members[2])
     cluster.begun(*(id for id, owner in held.items() if owner == "two"), times=2, within_s=TAKEN_OVER_S)
     for clock in clocks:
-        clock.set("+0")
+        clock.set(0)
     gate.touch()
     assert {cluster.api.ended(id)["status"] for id in ids} == {"completed"}
     facts = cluster.verdict(ignore=TIMES)
@@ -62,9 +62,9 @@ def test_timers_starts_and_deadlines_go_by_the_databases_clock(cluster: Cluster,
     """Who is three hours ahead fires nobody's timer early, and who is behind fires none late."""
     members = [cluster.member("server", *API_ONLY), *(cluster.member(name, *WORKER) for name in ("one", "two"))]
     clocks = [WallClock(tmp_path / f"clock-{number}") for number in range(len(members))]
-    for member, clock, shift in zip(members, clocks, ("+3h", "-3h", "+3h"), strict=True):
-        clock.set(shift)
-        member.server.environment |= clock.environment
+    for member, clock, hours in zip(members, clocks, (3, -3, 3), strict=True):
+        clock.set(hours)
+        member.go_by(clock)
     cluster.start(*members)
     began = time.time()
     start_at = to_rfc3339(round((began + WAIT_S) * SECOND))

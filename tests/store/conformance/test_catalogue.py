@@ -9,7 +9,8 @@ from perdure.store.commands import (
     ClaimExecutions,
     CreateToken,
     DeleteFlow,
-    PutFlow,
+    NewFlow,
+    PutFlows,
     RegisterWorker,
     RevokeToken,
     StopWorker,
@@ -19,18 +20,25 @@ from tests.store.world import FLOW, WORKSPACE, World
 
 
 def put(world: World, content: str = "a", id: str = FLOW, **fields: Any) -> Any:
-    given: dict[str, Any] = {"workspace": WORKSPACE, "description": None, "source": None} | fields
-    return world.do(
-        PutFlow(
-            at=world.later(1),
-            id=id,
-            content_hash=content,
-            document=f'"{content}"',
-            source_text=content,
-            media_type="application/yaml",
-            **given,
-        )
+    """The version's number, and whether it is new."""
+    [done] = put_all(world, [new(content, id, description=fields.pop("description", None))], **fields)
+    return done.number, done.is_new
+
+
+def new(content: str = "a", id: str = FLOW, *, description: str | None = None) -> NewFlow:
+    return NewFlow(
+        id=id,
+        description=description,
+        content_hash=content,
+        document=f'"{content}"',
+        source_text=content,
+        media_type="application/yaml",
     )
+
+
+def put_all(world: World, flows: list[NewFlow], **fields: Any) -> Any:
+    given: dict[str, Any] = {"workspace": WORKSPACE} | fields
+    return world.do(PutFlows(at=world.later(1), flows=flows, **given))
 
 
 async def test_versions_are_immutable_and_reused(world: World) -> None:
@@ -88,6 +96,25 @@ async def test_a_managed_flow_is_changed_by_its_manager_only(world: World) -> No
     assert put(world, "b", source="folder") == (2, True)
     world.do(DeleteFlow(at=world.now, workspace=WORKSPACE, id=FLOW, source="folder"))
     assert put(world, "c") == (3, True)
+
+
+async def test_several_flows_are_put_together_or_not_at_all(world: World) -> None:
+    put(world, "a", id="b/there")
+    flows = [new("b", "b/there"), new("a", "b/fresh"), new("a", "a/fresh")]
+    done = put_all(world, flows)
+    assert [(one.number, one.is_new, one.before) for one in done] == [(2, True, 1), (1, True, None), (1, True, None)]
+    again = put_all(world, flows)
+    assert [(one.number, one.is_new, one.before) for one in again] == [(2, False, 2), (1, False, 1), (1, False, 1)]
+    put(world, "a", id="c/managed", source="folder")
+    with pytest.raises(FlowManaged):
+        put_all(world, [new("c", "a/fresh"), new("a", "d/fresh"), new("b", "c/managed")])
+    assert [flow.id for flow in await world.store.flows.list(WORKSPACE)] == [
+        "a/fresh",
+        "b/fresh",
+        "b/there",
+        "c/managed",
+    ]
+    assert len(await world.store.flows.versions(WORKSPACE, "a/fresh")) == 1
 
 
 async def test_a_deleted_flow_keeps_its_versions(world: World) -> None:

@@ -114,11 +114,17 @@ async def test_what_happens_to_it_in_the_same_batch_goes_with_it(world: World) -
 def counter_rows(kept: str) -> Procedure[list[int]]:
     """How many rows each table of counters has, of those that `kept` holds of."""
     counts = []
-    for table in ("counters", "hours", "days", "totals", "durations"):
+    for table in ("counters", "hours", "hour_totals", "days", "totals", "durations"):
         sql = f"SELECT count(*) FROM {table} AS c WHERE {kept}"
         ((count,),) = yield Query(sql, {}, (Column("count", "bigint"),))
         counts.append(count)
     return counts
+
+
+def rows_of(table: str) -> Procedure[int]:
+    ((count,),) = yield Query(f"SELECT count(*) FROM {table}", {}, (Column("count", "bigint"),))
+    found: int = count
+    return found
 
 
 async def test_counters_keep_no_row_of_what_came_to_nothing(world: World) -> None:
@@ -130,10 +136,11 @@ async def test_counters_keep_no_row_of_what_came_to_nothing(world: World) -> Non
     world.end(world.claim()[0].record)
     world.do(FoldCounters(at=world.now))
     assert await counted(world, statuses=(COMPLETED,)) == 3
-    assert await read._read(counter_rows("c.count = 0")) == [0] * 5
+    assert await read._read(counter_rows("c.count = 0")) == [0] * 6
     delete(world, waiting.id, *(one.id for one in ended))
     world.do(FoldCounters(at=world.now))
-    assert await read._read(counter_rows("TRUE")) == [0] * 5
+    assert await read._read(counter_rows("TRUE")) == [0] * 6
+    assert await read._read(rows_of("duration_totals")) == 0
     assert await counted(world) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -17,11 +18,12 @@ from perdure.store.commands import (
     ClaimOperation,
     CollectOperation,
     CreateOperation,
+    DeleteExecutions,
     ForgetOperations,
     ReleaseOperation,
     StepOperation,
 )
-from perdure.store.operation_records import OperationRecord, Refusal, Step, Wishes
+from perdure.store.operation_records import OperationFilter, OperationRecord, Refusal, Step, Wishes
 from tests.store.world import WORKSPACE, World, hashed
 
 WAITING, ASKED, SUCCEEDED, REFUSED = (
@@ -123,6 +125,33 @@ async def test_a_cancellation_is_settled_when_its_owner_has_said_what_became_of_
         (SUCCEEDED, None), (REFUSED, "execution_ended"), (SUCCEEDED, None), (REFUSED, "execution_ended"), (SUCCEEDED, None),
     ]  # fmt: skip
     assert await world.status(orphan.id) == (ExecutionStatus.CANCELLED, "no more")
+
+
+async def test_there_is_news_of_what_ended_obeys_or_has_lost_its_owner(world: World) -> None:
+    going, obeys, finishes, orphan, gone = (world.started(worker) for worker in ("w", "w", "w", "w2", "w"))
+    ids = [going.id, obeys.id, finishes.id, orphan.id, gone.id]
+    operation = await carry_out(world, Action.CANCEL, *ids)
+    assert await world.store.operations.news(operation.id, 10) == []
+    world.advance(obeys, ExecutionStatus.CANCELLING)
+    world.end(finishes)
+    world.interrupt("w2")
+    world.end(gone)
+    world.do(DeleteExecutions(at=world.now, workspace=WORKSPACE, ids=[gone.id]))
+    assert [item.execution_id for item in await world.store.operations.news(operation.id, 10)] == ids[1:]
+    assert [item.n for item in await world.store.operations.news(operation.id, 2)] == [2, 3]
+
+
+async def test_a_refusal_of_what_its_owner_was_asked_for_is_noted_as_it_is(world: World) -> None:
+    """The database refused what a second look would do: it is not looked at a third time."""
+    orphan, going = world.started("w2"), world.started()
+    operation = await carry_out(world, Action.CANCEL, orphan.id, going.id)
+    world.interrupt("w2")
+    refused = Step(n=1, execution_id=orphan.id, refusal=Refusal("row_refused", "no such text"))
+    after = step(world, operation.id, refused)
+    assert after is not None
+    assert (after.status, after.refused, after.left) == (OperationStatus.RUNNING, 1, 1)
+    assert await outcomes(world, operation.id) == [(REFUSED, "row_refused"), (ASKED, None)]
+    assert (await world.status(orphan.id))[0] is ExecutionStatus.INTERRUPTED
 
 
 async def test_deleting_by_name_and_by_filter_differ_in_what_is_gone_already(world: World) -> None:
@@ -275,6 +304,38 @@ async def test_items_and_operations_are_read_by_pages(world: World) -> None:
     listed = world.store.operations.list
     assert [one.id for one in await listed(WORKSPACE)] == [later.id, operation.id]
     assert [one.id for one in await listed(WORKSPACE, before=later.id)] == [operation.id]
+
+
+async def test_they_are_listed_by_status_action_and_time(world: World) -> None:
+    statuses, actions = list(OperationStatus), list(Action)
+    made = []
+    for index in range(40):
+        status, action = statuses[index % 4], actions[index % 5]
+        made.append(create(world, action, status=status, workspace="other" if index % 7 == 6 else WORKSPACE))
+        world.later(SECOND // 3)
+    known = [one for one in reversed(made) if one.workspace == WORKSPACE]
+    times = [None, made[13].created_at, made[13].created_at + 1, made[30].created_at]
+    for picked, chosen, after, before in product(
+        [(), (statuses[1],), (statuses[0], statuses[3], statuses[4])],
+        [(), (actions[2],), (actions[4], actions[0])],
+        times,
+        times,
+    ):
+        filter = OperationFilter(statuses=picked, actions=chosen, created_after=after, created_before=before)
+        expected = [
+            one.id
+            for one in known
+            if (not picked or one.status in picked)
+            and (not chosen or one.action in chosen)
+            and (after is None or one.created_at >= after)
+            and (before is None or one.created_at < before)
+        ]
+        found: list[bytes] = []
+        while page := await world.store.operations.list(
+            WORKSPACE, filter=filter, before=found[-1] if found else None, limit=3
+        ):
+            found += [one.id for one in page]
+        assert found == expected, filter
 
 
 async def test_those_that_are_over_are_forgotten_in_portions(world: World) -> None:

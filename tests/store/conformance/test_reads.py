@@ -137,7 +137,8 @@ async def test_every_filter_lists_and_counts_what_it_says(world: World) -> None:
         assert await executions.count(WORKSPACE, filter) == len(expected), wanted
         assert await executions.count(WORKSPACE, filter, 5) == min(len(expected), 5), wanted
         for names in (["status"], ["namespace", "status"], ["flow", "trigger"], ["hour"], ["day", "status"], []):
-            assert await executions.stats(WORKSPACE, filter, names) == grouped(expected, names), (wanted, names)
+            rows, _ = await executions.statistics(WORKSPACE, filter, names)
+            assert rows == grouped(expected, names), (wanted, names)
 
 
 async def test_percentiles_of_durations_are_within_two_percent(world: World) -> None:
@@ -147,7 +148,12 @@ async def test_percentiles_of_durations_are_within_two_percent(world: World) -> 
     asked: list[tuple[dict[str, Any], list[str]]] = [
         ({}, []),
         ({}, ["status"]),
+        ({}, ["hour"]),
+        ({}, ["flow", "day"]),
         ({}, ["flow", "status"]),
+        ({"namespace": "a"}, []),
+        ({"flow": "a/x"}, ["day"]),
+        ({"created_after": BEGIN // HOUR * HOUR + 30 * HOUR}, []),
         ({"flow": "a/x"}, ["trigger"]),
         ({"namespace": "a"}, ["day"]),
         ({"trigger_kind": "schedule"}, ["namespace"]),
@@ -353,7 +359,7 @@ async def test_one_workspace_sees_nothing_of_another(world: World) -> None:
 
 async def test_groups_are_from_a_list(world: World) -> None:
     with pytest.raises(InvalidRequest):
-        await world.store.executions.stats(WORKSPACE, ExecutionFilter(), ["status; DROP TABLE executions"])
+        await world.store.executions.statistics(WORKSPACE, ExecutionFilter(), ["status; DROP TABLE executions"])
 
 
 async def test_the_unfinished_one_with_the_same_input_is_found(world: World) -> None:
@@ -420,6 +426,9 @@ async def test_node_runs_are_paged_and_summed_up(world: World) -> None:
     world.advance(started, ExecutionStatus.RUNNING, node_runs=runs)
     listed = await world.store.node_runs.list(WORKSPACE, started.id)
     assert listed == runs
+    failed = await world.store.node_runs.in_status(WORKSPACE, started.id, NodeStatus.FAILED, limit=7)
+    assert failed == [run for run in runs if run.status is NodeStatus.FAILED][:7]
+    assert await world.store.node_runs.in_status("elsewhere", started.id, NodeStatus.FAILED, limit=7) == []
     walked = []
     after = None
     while page := await world.store.node_runs.list(WORKSPACE, started.id, limit=4, after=after):

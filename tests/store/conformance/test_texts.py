@@ -12,6 +12,7 @@ import pytest
 
 from perdure.artifacts.local import LocalStorage
 from perdure.base.clock import SystemClock
+from perdure.base.ids import LAST_ID
 from perdure.engine.loops.indexer import Indexer
 from perdure.engine.pace import Pace
 from perdure.engine.searching import Found, Searcher, TextFilter
@@ -20,7 +21,7 @@ from perdure.model.states import ExecutionStatus
 from perdure.store.commands import TrimFeed
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.store.records import Value
-from perdure.store.search.segment import SEGMENT
+from perdure.store.search.segment import GROUP, LAST_PART, SEGMENT
 from tests.store.world import WORKSPACE, World, value
 
 ALL = ExecutionFilter()
@@ -86,16 +87,20 @@ async def test_what_is_found_does_not_depend_on_the_index(library: Library) -> N
     assert (await library.searcher.describe())["status"] == "none"
     await library.index()
     await check()
-    assert await library.searcher.describe() == {"status": "current", "lag_s": 0.0, "waiting": 700}
+    assert await library.searcher.describe() == {"status": "current", "lag_s": 0.0, "waiting": 700 % GROUP}
     late = library.start("number <last>")
     assert await library.find("<last>") == [late]
     await library.index()
     assert await library.find("<last>") == [late]
 
 
-async def test_pages_go_through_segments_tail_and_fresh_commits(library: Library) -> None:
+async def test_pages_go_through_volumes_segments_tail_and_fresh_commits(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.engine.segments.VOLUME", 2)
     ids = fill(library, 2 * SEGMENT + 300)
     await library.index()
+    assert await library.world.store.texts.full_segments(WORKSPACE, 1) == [], "they are in a volume"
     ids += fill(library, 20)
     wanted = [id for n, id in enumerate(ids) if "7>" in f"<{n if n < 2 * SEGMENT + 300 else n - 2 * SEGMENT - 300}>"]
     for newest_first in (True, False):
@@ -115,6 +120,7 @@ async def test_outputs_and_errors_are_found_when_they_come_after_the_input_was_i
     fill(library, SEGMENT)
     await library.index()
     assert (await library.searcher.describe())["waiting"] == 1
+    assert await library.find("early words") == [first.id]
     library.world.advance(first, ExecutionStatus.COMPLETED, output=value('{"b":"Late Words"}'))
     assert await library.find("late words") == [first.id]
     await library.index()
@@ -192,3 +198,62 @@ async def test_random_texts_are_found_as_a_plain_scan_finds_them(library: Librar
 
 def in_order(texts: dict[bytes, str], needle: str) -> Sequence[bytes]:
     return sorted((id for id, text in texts.items() if needle in text), reverse=True)
+
+
+async def test_what_waits_for_a_segment_stays_little_however_much_there_is_to_follow(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.engine.loops.indexer.ENTRIES_BYTES", 1)
+    await library.index()
+    fill(library, 2 * SEGMENT)
+    most = 0
+    while await library.indexer.work() < 1:
+        most = max(most, *(await library.world.store.texts.tails()).values(), 0)
+    assert SEGMENT <= most < SEGMENT + 500, "a commit of 500 at a time"
+    assert len(await library.find(f"<{2 * SEGMENT - 1}>")) == 1
+
+
+async def test_a_search_that_began_before_a_segment_grew_finds_what_was_there_once(library: Library) -> None:
+    texts = library.world.store.texts
+    ids = fill(library, 300)
+    await library.index()
+    before = await texts.snapshot(WORKSPACE)
+    later = fill(library, 300)
+    await library.index()
+    after = await texts.snapshot(WORKSPACE)
+    assert [one.number for one in after.segments] == [one.number for one in before.segments]
+    assert before.state is not None
+    generation = before.state.generation
+    assert sorted(await texts.candidates(["the many"], before.segments, generation)) == ids[: 300 // GROUP * GROUP]
+    found = set(await texts.candidates(["the many"], after.segments, generation))
+    assert found | set(after.tail) == {*ids, *later}
+
+
+async def test_a_rare_flow_with_a_frequent_text_is_looked_through_itself(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all executions that hold the text are: with no patience, those would be 256 of the newest."""
+    monkeypatch.setattr("perdure.engine.searching.FEW", 10)
+    monkeypatch.setattr("perdure.engine.searching.PATIENCE", 0)
+    rare = ExecutionFilter(flow="tests/other")
+    ids = [library.start("of the Many", flow="tests/other") for _ in range(20)]
+    fill(library, SEGMENT)
+    await library.index()
+    assert await library.find("the many", filter=rare) == ids[::-1]
+    assert await library.find("nowhere", filter=rare) == []
+    assert await library.find("<17>", filter=rare) == []
+
+
+async def test_a_volume_goes_with_the_last_of_its_segments(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.engine.segments.VOLUME", 2)
+    texts = library.world.store.texts
+    ids = fill(library, 2 * SEGMENT)
+    await library.index()
+    segments = [one.number for one in (await texts.snapshot(WORKSPACE)).segments]
+    volume = -segments[0]
+    assert await texts.parts(segments, 0, LAST_PART) == []
+    assert len(await texts.parts([volume], 0, LAST_PART)) > 1
+    assert await texts.forget(ids[SEGMENT], 10, 1) == 1
+    assert await library.find("<4095>") == [ids[4095]]
+    assert await texts.forget(LAST_ID, 10, 1) == 1
+    assert await texts.parts([volume], 0, LAST_PART) == []

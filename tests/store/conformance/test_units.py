@@ -42,9 +42,8 @@ async def test_no_list_shows_units_unless_it_asks_for_them(world: World) -> None
     assert await world.all(kind=UNIT, statuses=(COMPLETED,)) == []
     assert await world.all(kind=UNIT, tags=(("team", "y"),)) == []
     assert await world.store.executions.children(WORKSPACE, parent.id) == []
-    assert await world.store.executions.stats(WORKSPACE, ExecutionFilter(), ["trigger"]) == [
-        {"trigger": "api", "count": 1}
-    ]
+    rows, _ = await world.store.executions.statistics(WORKSPACE, ExecutionFilter(), ["trigger"])
+    assert rows == [{"trigger": "api", "count": 1}]
 
 
 async def _count(world: World, **conditions: object) -> int:

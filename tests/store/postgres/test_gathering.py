@@ -66,7 +66,7 @@ async def test_changes_of_different_tables_are_one_round_trip(told: Told) -> Non
     own = runner(told)
     assert await own.run(_some_changes()) == 7
     assert len(told.sent) == 1
-    assert (own.has_written, own.rows) == (True, 4)
+    assert own.has_written
     assert await own.run(_count("queue")) == 2
     assert await own.run(_count("timers")) == 1
 

@@ -1,6 +1,7 @@
 """Several processes on one database: what one of them decides holds for all, whoever comes at the same moment."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 
 from perdure.base.clock import HOUR, MINUTE, SECOND
+from perdure.base.histogram import unpacked
 from perdure.errors import IdempotencyConflict, StoreBusy
 from perdure.model.definition import OnLimit
 from perdure.model.event import Event
@@ -21,7 +23,8 @@ from perdure.store.commands import (
     Command,
     FireTimers,
     FoldCounters,
-    PutFlow,
+    NewFlow,
+    PutFlows,
     RescueExecutions,
     SendMessages,
     StartExecutions,
@@ -30,6 +33,7 @@ from perdure.store.interface import Advanced, Batch, ExecutionFilter, Lost, Page
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.procedures.timers import HELD_PAUSE
 from perdure.store.records import Advance
+from perdure.store.statements import Column, Procedure, Query
 from tests.store.databases import SCHEMA, base_url, fresh_url
 from tests.store.portal import Ported, call
 from tests.store.world import WORKSPACE, World, hashed
@@ -204,8 +208,23 @@ async def test_counters_are_folded_once(cluster: Cluster) -> None:
             total += count
 
     assert sum(cluster.everywhere(fold)) > 30
-    stats = await world.store.executions.stats(WORKSPACE, ExecutionFilter(), ["status"])
-    assert stats == [{"status": "completed", "count": 30}, {"status": "queued", "count": 200}]
+    rows, _ = await world.store.executions.statistics(WORKSPACE, ExecutionFilter(), ["status"])
+    assert rows == [{"status": "completed", "count": 30}, {"status": "queued", "count": 200}]
+    store: Any = world.store
+    assert await store._read(misplaced()) == []
+
+
+def misplaced() -> Procedure[list[Any]]:
+    """Where packed histograms differ from those by status and trigger."""
+    sql = (
+        "SELECT d.grain, d.flow, d.bucket, sum(d.count), t.histogram FROM durations AS d "
+        "LEFT JOIN duration_totals AS t ON (t.workspace, t.grain, t.flow, t.period) = (d.workspace, d.grain, d.flow, d.period) "
+        "GROUP BY d.grain, d.flow, d.bucket, t.histogram, d.period"
+    )
+    columns = tuple(Column(name, "text") for name in ("grain", "flow", "bucket", "count", "histogram"))
+    rows = yield Query(sql, {}, columns)
+    assert rows
+    return [tuple(row) for row in rows if unpacked(json.loads(row[4] or "[]")).get(row[2]) != row[3]]
 
 
 async def test_a_dead_worker_is_rescued_from_once_and_writes_nothing_any_more(cluster: Cluster) -> None:
@@ -256,11 +275,12 @@ async def test_the_same_flow_is_put_once(cluster: Cluster) -> None:
     async def put(number: int) -> list[tuple[int, bool]]:
         answers = []
         for round in range(10):
-            command = PutFlow(
-                at=world.now, workspace=WORKSPACE, id="a/b", description=None, content_hash=f"h{round}", document="{}",
-                source_text="", media_type="application/json", source=None,
+            new = NewFlow(
+                id="a/b", description=None, content_hash=f"h{round}", document="{}", source_text="",
+                media_type="application/json",
             )  # fmt: skip
-            answers += await cluster.write(number, command)
+            [[done]] = await cluster.write(number, PutFlows(at=world.now, workspace=WORKSPACE, flows=[new]))
+            answers.append((done.number, done.is_new))
         return answers
 
     for answers in zip(*cluster.everywhere(put), strict=True):

@@ -104,6 +104,24 @@ async def test_data_of_an_old_version_goes_through_all_later_ones(place: Place, 
     await store.close()
 
 
+async def test_counts_of_an_old_store_are_summed(place: Place) -> None:
+    await bring_up(place.address, migrations()[:10])
+    await place.connection.execute(
+        "INSERT INTO hours (workspace, status, trigger_kind, hour, count) VALUES "
+        "('a', 'completed', 'api', 7, 3), ('a', 'failed', 'api', 7, 2), ('a', 'failed', 'cli', 8, 1), ('b', 'failed', 'api', 7, 5)"
+    )
+    await place.connection.execute(
+        "INSERT INTO durations (workspace, grain, flow, period, status, trigger_kind, bucket, count) VALUES "
+        "('a', 'day', '', 1, 'completed', 'api', 70, 3), ('a', 'day', '', 1, 'failed', 'api', 9, 2), "
+        "('a', 'day', '', 1, 'failed', 'cli', 70, 1), ('a', 'all', 'x/y', 0, 'failed', 'api', 5, 1)"
+    )
+    await migrate(place.url)
+    found = await place.connection.fetch("SELECT grain, flow, period, histogram FROM duration_totals ORDER BY 1")
+    assert [tuple(row) for row in found] == [("all", "x/y", 0, "[5,1]"), ("day", "", 1, "[9,2,70,4]")]
+    found = await place.connection.fetch("SELECT workspace, hour, count FROM hour_totals ORDER BY 1, 2")
+    assert [tuple(row) for row in found] == [("a", 7, 5), ("a", 8, 1), ("b", 7, 5)]
+
+
 async def test_both_databases_have_the_same_tables_and_columns(place: Place, tmp_path: Path) -> None:
     await migrate(place.url)
     ours = await place.columns()

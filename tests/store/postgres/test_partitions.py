@@ -9,7 +9,7 @@ import pytest
 
 from perdure.base.clock import DAY, SystemClock
 from perdure.base.ids import id_floor
-from perdure.engine.loops.housekeeper import Partitioner
+from perdure.engine.loops.partitioner import Partitioner
 from perdure.engine.precedence import Precedence
 from perdure.engine.retention import Retention
 from perdure.errors import StoreBusy

@@ -18,12 +18,13 @@ from perdure.artifacts.shared import CHUNK_BYTES, SharedStorage
 from perdure.base.clock import SystemClock
 from perdure.errors import ArtifactNotFound, StoreDamaged, StoreUnavailable
 from perdure.store.commands import RegisterWorker, StopWorker
-from perdure.store.interface import Batch, Hint
+from perdure.store.interface import Batch
 from perdure.store.postgres.blob_table import PostgresBlobTable
 from perdure.store.postgres.signals import PostgresSignals
 from perdure.store.postgres.store import PostgresStore
 from perdure.store.postgres.url import Address, parse_url
 from perdure.store.records import WorkerRecord
+from perdure.store.sharing import Hint
 from perdure.store.statements import library
 from tests.store.databases import fresh_url
 

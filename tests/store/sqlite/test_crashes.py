@@ -65,9 +65,8 @@ async def test_an_acknowledged_commit_survives(tmp_path: Path, point: str, times
     for what, id in acknowledged:
         record = records[bytes.fromhex(id)]
         assert what == "started" or record.status is ExecutionStatus.COMPLETED
-    counts = {
-        row["status"]: row["count"] for row in await store.executions.stats(WORKSPACE, ExecutionFilter(), ["status"])
-    }
+    rows, _ = await store.executions.statistics(WORKSPACE, ExecutionFilter(), ["status"])
+    counts = {row["status"]: row["count"] for row in rows}
     feed = await store.events.feed(WORKSPACE, {}, 100_000)
     assert [n for _, n, _ in feed] == list(range(1, len(feed) + 1))
     commits = times - 1 if point == "before_commit" else times

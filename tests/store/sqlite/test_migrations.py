@@ -46,6 +46,27 @@ async def test_data_of_an_old_version_goes_through_all_later_ones(tmp_path: Path
     await store.close()
 
 
+def test_counts_of_an_old_store_are_summed(tmp_path: Path) -> None:
+    path = tmp_path / "perdure.db"
+    connection = open_writer(path)
+    migrate(connection, path, migrations()[:11])
+    connection.execute(
+        "INSERT INTO hours (workspace, status, trigger_kind, hour, count) VALUES "
+        "('a', 'completed', 'api', 7, 3), ('a', 'failed', 'api', 7, 2), ('a', 'failed', 'cli', 8, 1), ('b', 'failed', 'api', 7, 5)"
+    )
+    connection.execute(
+        "INSERT INTO durations (workspace, grain, flow, period, status, trigger_kind, bucket, count) VALUES "
+        "('a', 'day', '', 1, 'completed', 'api', 70, 3), ('a', 'day', '', 1, 'failed', 'api', 9, 2), "
+        "('a', 'day', '', 1, 'failed', 'cli', 70, 1), ('a', 'all', 'x/y', 0, 'failed', 'api', 5, 1)"
+    )
+    migrate(connection, path, migrations())
+    found = connection.execute("SELECT grain, flow, period, histogram FROM duration_totals ORDER BY 1").fetchall()
+    assert found == [("all", "x/y", 0, "[5,1]"), ("day", "", 1, "[9,2,70,4]")]
+    found = connection.execute("SELECT workspace, hour, count FROM hour_totals ORDER BY 1, 2").fetchall()
+    assert found == [("a", 7, 5), ("a", 8, 1), ("b", 7, 5)]
+    connection.close()
+
+
 def test_all_ways_lead_to_the_same_schema(tmp_path: Path) -> None:
     schemas = []
     for stop in range(1, len(migrations()) + 1):

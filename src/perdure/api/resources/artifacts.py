@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer, Header, Receive, Send
 from perdure.api.call import Call
-from perdure.api.cursors import cut_page, decode_cursor
+from perdure.api.cursors import cut_page, decode_id_cursor
 from perdure.api.etags import not_modified
 from perdure.api.pieces import send_pieces
 from perdure.api.resources.lookup import find_execution, next_link
@@ -42,13 +42,11 @@ async def list_artifacts(call: Call[ArtifactsQuery, None]) -> Answer:
     execution = await find_execution(call)
     query = call.query
     kind = f"artifacts-{id_text(execution.id)}"
-    after = None if query.cursor is None else decode_cursor(query.cursor, kind, call.workspace, bytes)
-    if after is not None and len(after) != len(execution.id):
-        raise InvalidCursor("the cursor is damaged; take one from `next`")
+    after = decode_id_cursor(query.cursor, kind, call.workspace)
     records = await call.services.engine.store.artifacts.list(
         call.workspace, execution_id=execution.id, after=after, limit=query.limit + 1
     )
-    records, cursor = cut_page(records, query.limit, kind, call.workspace, lambda record: record.id)
+    records, cursor = cut_page(records, query.limit, kind, call.workspace, lambda record: record.id.hex())
     data = [artifact(record, base=f"{API}/artifacts") for record in records]
     return Answer(body=ArtifactList(data=data, next=cursor), headers=next_link(call, cursor))
 

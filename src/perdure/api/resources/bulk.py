@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from perdure.api.call import Call
 from perdure.api.resources.filtering import TextFilters, Uuid, execution_filter, text_filter
-from perdure.api.resources.starts import given_key
+from perdure.api.resources.starts import given_key, request_hash
 from perdure.base.ids import id_bytes
 from perdure.base.tags import MAX_TAGS
 from perdure.engine.operations import OperationRequest, Plan
@@ -58,7 +57,6 @@ _TAKEN: Mapping[Action, frozenset[str]] = {
     Action.DELETE: frozenset(),
 }
 """Which arguments belong to an action."""
-_canonical = msgspec.json.Encoder(order="deterministic").encode
 _NOTHING = msgspec.to_builtins(TextFilters())
 
 
@@ -90,7 +88,7 @@ def operation_request(call: Call[Any, Any], body: BulkExecutions) -> OperationRe
         told=told,
         asked_by=call.principal.name,
         idempotency_key=key,
-        request_hash=None if key is None else _request_hash(body),
+        request_hash=None if key is None else request_hash(body, b"bulk"),
     )
 
 
@@ -134,7 +132,3 @@ def _in_filter(error: InvalidRequest | InvalidIdentifier) -> InvalidRequest | In
         msgspec.structs.replace(one, parameter=None, pointer=f"/filter/{one.parameter}") for one in error.problems
     )
     return type(error)(invalid_request(problems).message, problems=problems)
-
-
-def _request_hash(body: BulkExecutions) -> bytes:
-    return hashlib.sha256(b"bulk" + _canonical(msgspec.structs.replace(body, idempotency_key=None))).digest()

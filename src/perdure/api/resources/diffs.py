@@ -63,7 +63,7 @@ async def _other(call: Call[DiffQuery, None], record: ExecutionRecord) -> bytes:
         return key
     found = await call.services.engine.store.executions.by_number(call.workspace, key)
     if found is None:
-        raise ExecutionNotFound(f"there is no execution number {key}")
+        raise ExecutionNotFound.of(key)
     return found.id
 
 

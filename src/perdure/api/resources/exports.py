@@ -14,7 +14,7 @@ from perdure.api.call import Call
 from perdure.api.exporting import Format, Writer, writer_of
 from perdure.api.pieces import send_pieces
 from perdure.api.resources.filtering import TextFilters, execution_filter, text_filter
-from perdure.api.resources.lists import Field, select_fields
+from perdure.api.resources.lists import Field, payloads_for, select_fields
 from perdure.api.route import API, Outcome, Route
 from perdure.auth.roles import Role
 from perdure.engine.searching import TextFilter
@@ -74,8 +74,10 @@ class Export:
         wanted = set(self._fields)
         yield self._writer.head()
         async for records in self._pages():
+            # However many rests of the page are told one after the other.
+            payloads = await payloads_for(self._call, records, wanted)
             while records:
-                rows, read = await select_fields(self._call, records, wanted)
+                rows, read = await select_fields(self._call, records, payloads, wanted)
                 records = records[read:]
                 # Thousands of rows may become compressed columns just now.
                 for piece in _pieces_of(await asyncio.to_thread(self._writer.rows, rows)):
@@ -113,8 +115,10 @@ def _pieces_of(data: bytes) -> Iterator[bytes]:
         yield data[start : start + PIECE]
 
 
-def _outcome(media_type: str) -> Any:
-    return Outcome(media_type=media_type, description="All of them, as an attachment", headers=("Content-Disposition",))
+def _outcome(media_type: str, type: Any = None) -> Outcome:
+    return Outcome(
+        type=type, media_type=media_type, description="All of them, as an attachment", headers=("Content-Disposition",)
+    )
 
 
 ROUTES = (
@@ -124,7 +128,8 @@ ROUTES = (
         summary="Export executions",
         description=(
             "Everything that the same filters list, however much that is: `ndjson` (an object a line), `json` (one array), "
-            "`csv` (with a line of names; nested values as JSON) or `parquet` (typed columns; nested values as JSON; where the "
+            "`csv` (with a line of names; nested values as JSON; a text that a spreadsheet would take for a formula has a `'` "
+            "before it) or `parquet` (typed columns; nested values as JSON; where the "
             "server has the extra `perdure[parquet]`). `fields` picks the fields, all of them without it. What is "
             "started meanwhile may be missing; a stream that is cut off was not whole."
         ),
@@ -135,7 +140,7 @@ ROUTES = (
         outcomes=(
             _outcome("application/x-ndjson"),
             _outcome("text/csv"),
-            _outcome("application/json"),
+            _outcome("application/json", list[dict[str, Any]]),
             _outcome("application/vnd.apache.parquet"),
         ),
         errors=(InvalidIdentifier, ExtraMissing),

@@ -13,14 +13,13 @@ from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import raw_json, time_text
 from perdure.auth.roles import Role
 from perdure.base.ids import id_text
+from perdure.engine.node_runs import every_run
 from perdure.errors import ExecutionNotEnded, ExecutionNotFound, FlowVersionNotFound, LimitExceeded
 from perdure.model.states import TERMINAL
 from perdure.store.records import ExecutionRecord, NodeRunRecord
 from perdure.wire.executions import Trigger
 from perdure.wire.failure import Failure
 from perdure.wire.fixtures import FORMAT, Fixture, FixtureExecution, FixtureRun
-
-_PAGE = 200
 
 
 async def get_fixture(call: Call[NoQuery, None]) -> Answer:
@@ -60,18 +59,13 @@ async def _runs(call: Call[Any, Any], record: ExecutionRecord) -> list[FixtureRu
     node_runs = call.services.engine.store.node_runs
     found: list[FixtureRun] = []
     size = 0
-    after: tuple[str, int, str] | None = None
-    while True:
-        page = await node_runs.list(call.workspace, record.id, limit=_PAGE, after=after)
-        for run in page:
-            size += value_size(run.input) + value_size(run.output)
-            if size > ANSWER_BYTES:
-                limit = ANSWER_BYTES // (1024 * 1024)
-                raise LimitExceeded(f"the values of its node runs have over {limit} MiB, more than a fixture may hold")
-            found.append(await _run(call, run))
-        if len(page) < _PAGE:
-            return found
-        after = (page[-1].node, page[-1].ordinal, page[-1].label)
+    async for run in every_run(node_runs, call.workspace, record.id):
+        size += value_size(run.input) + value_size(run.output)
+        if size > ANSWER_BYTES:
+            limit = ANSWER_BYTES // (1024 * 1024)
+            raise LimitExceeded(f"the values of its node runs have over {limit} MiB, more than a fixture may hold")
+        found.append(await _run(call, run))
+    return found
 
 
 async def _run(call: Call[Any, Any], run: NodeRunRecord) -> FixtureRun:
@@ -101,6 +95,6 @@ ROUTES = (
         handler=get_fixture,
         role=Role.VIEWER,
         outcomes=(Outcome(type=Fixture, headers=("Content-Disposition",)),),
-        errors=(ExecutionNotFound, ExecutionNotEnded, LimitExceeded),
+        errors=(ExecutionNotFound, FlowVersionNotFound, ExecutionNotEnded, LimitExceeded),
     ),
 )

@@ -17,6 +17,7 @@ from perdure.api.resources.lookup import next_link
 from perdure.api.route import API, JSON, YAML, Document, NoQuery, Outcome, Route
 from perdure.api.shapes import flow, flow_fields, flow_version, flow_version_fields, raw_json
 from perdure.auth.roles import Role
+from perdure.engine.flow_changes import FlowText
 from perdure.errors import (
     Draining,
     FlowInUse,
@@ -29,7 +30,17 @@ from perdure.errors import (
 )
 from perdure.model.definition import DEFAULT_NAMESPACE
 from perdure.store.records import FlowRecord, FlowVersionRecord
-from perdure.wire.flows import FlowDetail, FlowList, FlowVersionDetail, FlowVersionList, Validation
+from perdure.wire.flows import (
+    MOST_FLOWS,
+    FlowBatch,
+    FlowChange,
+    FlowChangeList,
+    FlowDetail,
+    FlowList,
+    FlowVersionDetail,
+    FlowVersionList,
+    Validation,
+)
 from perdure.wire.nodes import FlowGraph
 from perdure.wire.scalars import Namespace
 
@@ -88,6 +99,24 @@ async def put_flow(call: Call[NoQuery, Document]) -> Answer:
         answer.status = 201
         answer.headers.append((b"location", f"{API}/flows/{address}".encode()))
     return answer
+
+
+async def put_flows(call: Call[NoQuery, FlowBatch]) -> Answer:
+    """All of them or none."""
+    services = call.services
+    if services.engine.draining:
+        raise Draining("the server is shutting down; put them elsewhere or try again")
+    texts = [
+        FlowText(one.text.encode(), one.media_type, f"/documents/{index}")
+        for index, one in enumerate(call.body.documents)
+    ]
+    async with services.flow_writing:
+        changes = await services.engine.catalog.put_all(call.workspace, texts, dry_run=call.body.dry_run)
+    data = [
+        FlowChange(flow=one.flow, version=one.version, change=one.change, warnings=list(one.warnings))
+        for one in changes
+    ]
+    return Answer(body=FlowChangeList(data=data))
 
 
 async def delete_flow(call: Call[NoQuery, None]) -> Answer:
@@ -248,6 +277,17 @@ ROUTES = (
         description="Answers 200 with what is wrong, line by line; stores and runs nothing.",
         handler=validate_flow, role=Role.EDITOR, body=Document, media_types=(YAML, JSON),
         outcomes=(Outcome(type=Validation),),
+    ),
+    Route(
+        method="POST", path=f"{API}/flows/batch", summary=f"Put up to {MOST_FLOWS:,} flows in one transaction", tag="flows",
+        description=(
+            "Each definition becomes its flow's latest version; old content put again reuses its version. Where any is "
+            "refused none is put, and `errors` tells all that is wrong with all of them: `pointer` names the document, "
+            "`line` and `column` the place in its text. With `dry_run` nothing is put at all."
+        ),
+        handler=put_flows, role=Role.EDITOR, body=FlowBatch,
+        outcomes=(Outcome(type=FlowChangeList, description="What each has changed"),),
+        errors=(InvalidFlow, FlowManaged, Draining),
     ),
     *_routes_of_one(_ONE, ""),
     *_routes_of_one(f"{API}/flows/{{flow}}", " of the namespace `default`"),

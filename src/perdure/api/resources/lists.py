@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.cursors import decode_id_cursor, encode_cursor
 from perdure.api.resources.filtering import Filters, TextFilters, execution_filter, text_filter
 from perdure.api.resources.lookup import ANSWER_BYTES, next_link, value_size, value_text
 from perdure.api.route import API, Outcome, Route
@@ -18,7 +19,7 @@ from perdure.auth.roles import Role
 from perdure.base.clock import DAY, HOUR, SECOND
 from perdure.errors import InvalidCursor, InvalidIdentifier, InvalidRequest, Problem
 from perdure.store.interface import ExecutionFilter, Page
-from perdure.store.records import ExecutionRecord
+from perdure.store.records import ExecutionRecord, Payload
 from perdure.wire.executions import ExecutionList, ExecutionSelection, ExecutionStats
 
 COUNT_CAP = 10_000
@@ -37,7 +38,14 @@ class ListQuery(TextFilters, kw_only=True, forbid_unknown_fields=True):
     cursor: str | None = None
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     order: Literal["newest", "oldest"] = "newest"
-    count: Literal["none", "capped", "exact"] = "none"
+    count: Annotated[
+        Literal["none", "capped", "exact"],
+        Meta(
+            description="`total`, of all pages. `exact` knows workspace, flow, namespace, status, trigger kind and time of "
+            "creation from counters, and counts the rest one by one, which takes longer the more there are; `capped` stops at "
+            "10,000 and says so in `total_capped`."
+        ),
+    ] = "none"
     fields: list[Field] = msgspec.field(default_factory=list)
 
 
@@ -58,7 +66,9 @@ async def list_executions(call: Call[ListQuery, None]) -> Answer:
         raise InvalidRequest("cursor and offset exclude each other; give one of them")
     now = call.services.clock.now()
     filter = execution_filter(query, now)
-    page = Page(limit=query.limit, after=_after(call, query), offset=query.offset, newest_first=query.order == "newest")
+    place = f"executions-{query.order}"
+    after = decode_id_cursor(query.cursor, place, call.workspace)
+    page = Page(limit=query.limit, after=after, offset=query.offset, newest_first=query.order == "newest")
     engine, texts = call.services.engine, text_filter(query)
     searched_until = None
     if texts is None:
@@ -68,16 +78,15 @@ async def list_executions(call: Call[ListQuery, None]) -> Answer:
         records, rest_after, until = await engine.searcher.page(call.workspace, filter, texts, page)
         searched_until = time_text(until)
     total, capped = await _total(call, filter)
-    wanted = set(query.fields)
+    wanted: set[str] = set(query.fields)
     if not wanted:
         data: list[Any] = [execution_summary(record, now) for record in records]
     else:
-        data, read = await select_fields(call, records, wanted | {"id"})
+        payloads = await payloads_for(call, records, wanted)
+        data, read = await select_fields(call, records, payloads, wanted | {"id"})
         if read < len(records):
             rest_after = records[read - 1].id
-    cursor = (
-        None if rest_after is None else encode_cursor(f"executions-{query.order}", call.workspace, rest_after.hex())
-    )
+    cursor = None if rest_after is None else encode_cursor(place, call.workspace, rest_after.hex())
     kind: Any = ExecutionSelection if wanted else ExecutionList
     body = kind(data=data, next=cursor, total=total, total_capped=capped, searched_until=searched_until)
     return Answer(body=body, headers=next_link(call, cursor))
@@ -102,42 +111,28 @@ async def execution_stats(call: Call[StatsQuery, None]) -> Answer:
     rows, is_exact = await executions.statistics(
         call.workspace, filter, query.group_by, durations=query.durations, exact=query.exact
     )
+    times = [name for name in ("hour", "day") if name in query.group_by]
+    seconds = _seconds(times, filter)
     for row in rows:
-        took = row.pop("duration_us")
         if query.durations:
+            took = row.pop("duration_us")
             row["duration_ms"] = (
                 None if took is None else dict(zip(_SHARES, (one / 1_000 for one in took), strict=True))
             )
-        seconds = _seconds(row, filter)
         if seconds is not None:
             row["throughput_per_s"] = row["count"] / seconds
-        for name in ("hour", "day"):
-            if name in row:
-                row[name] = time_text(row[name])
+        for name in times:
+            row[name] = time_text(row[name])
     return Answer(body=ExecutionStats(data=rows, exact=is_exact))
 
 
-def _seconds(row: dict[str, Any], filter: ExecutionFilter) -> float | None:
+def _seconds(times: Sequence[str], filter: ExecutionFilter) -> float | None:
     """How long the time is in which a group's executions were created; None where it has no bounds."""
-    for name, length in (("hour", HOUR), ("day", DAY)):
-        if name in row:
-            return length / SECOND
+    if times:
+        return (HOUR if "hour" in times else DAY) / SECOND
     if filter.created_after is None or filter.created_before is None or filter.created_before <= filter.created_after:
         return None
     return (filter.created_before - filter.created_after) / SECOND
-
-
-def _after(call: Call[Any, Any], query: ListQuery) -> bytes | None:
-    if query.cursor is None:
-        return None
-    place = decode_cursor(query.cursor, f"executions-{query.order}", call.workspace, str)
-    try:
-        after = bytes.fromhex(place)
-    except ValueError:
-        after = b""
-    if len(after) != 16:
-        raise InvalidCursor("the cursor is damaged; take one from `next`")
-    return after
 
 
 async def _total(call: Call[ListQuery, None], filter: ExecutionFilter) -> tuple[int | None, bool]:
@@ -148,15 +143,19 @@ async def _total(call: Call[ListQuery, None], filter: ExecutionFilter) -> tuple[
     return total, cap is not None and total >= cap
 
 
+async def payloads_for(call: Call[Any, Any], records: list[ExecutionRecord], wanted: set[str]) -> dict[bytes, Payload]:
+    """What `select_fields` needs of these."""
+    if not wanted & _VALUES:
+        return {}
+    ids = [record.id for record in records]
+    return await call.services.engine.store.executions.payloads(call.workspace, ids)
+
+
 async def select_fields(
-    call: Call[Any, Any], records: list[ExecutionRecord], wanted: set[str]
+    call: Call[Any, Any], records: list[ExecutionRecord], payloads: Mapping[bytes, Payload], wanted: set[str]
 ) -> tuple[list[dict[str, Any]], int]:
     """The wanted fields of as many records as one answer may hold, and how many these are."""
     now = call.services.clock.now()
-    payloads = {}
-    if wanted & _VALUES:
-        ids = [record.id for record in records]
-        payloads = await call.services.engine.store.executions.payloads(call.workspace, ids)
     rows: list[dict[str, Any]] = []
     size = 0
     for record in records:
@@ -204,6 +203,12 @@ ROUTES = (
         method="GET",
         path=f"{API}/executions/stats",
         summary="Count executions by group",
+        description=(
+            "Flow, namespace, status, trigger kind and time of creation are known from counters, whatever the length of the "
+            "history; with any other filter the executions are counted one by one, or with `exact=false` the newest 50,000. "
+            "Percentiles are read fastest where neither status nor trigger is asked for, and by hour take time for each: "
+            "give a range (`created_after`)."
+        ),
         tag="executions",
         handler=execution_stats,
         role=Role.VIEWER,

@@ -17,7 +17,7 @@ import structlog
 from perdure.api.answer import Header, Receive, Send
 from perdure.api.bodies import decode_json
 from perdure.api.call import Call
-from perdure.api.feed import FOREIGN, Beginning, Reader
+from perdure.api.feed import Beginning, Reader
 from perdure.api.frames import bodies_of, reset_frame
 from perdure.api.path import PARAMETERS
 from perdure.api.problems import internal_error, problem_answer
@@ -45,6 +45,7 @@ from perdure.errors import (
 from perdure.model.event import EventType
 from perdure.store.records import ExecutionRecord
 from perdure.wire.live import (
+    FOREIGN,
     Authenticate,
     ClientMessage,
     Ended,
@@ -210,7 +211,7 @@ class Session:
         except InvalidCursor:
             beginning = Beginning((await services.feed.begin(None, self._workspace)).place, FOREIGN)
         reader = Reader(workspace=self._workspace, beginning=beginning, chosen=chosen)
-        cursor = None if beginning.place is None else reader.cursor() if message.after is None else message.after
+        cursor = None if beginning.is_start else reader.cursor() if message.after is None else message.after
         return _Subscription(message.id, services.feed.follow(reader), cursor=cursor, reader=reader)
 
     async def _find(self, named: str) -> ExecutionRecord:

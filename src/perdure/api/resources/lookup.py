@@ -33,8 +33,7 @@ async def id_or_number(services: Services, workspace: str, key: bytes | int) -> 
     else:
         record = await executions.get(workspace, key)
     if record is None:
-        named = f"number {key}" if isinstance(key, int) else id_text(key)
-        raise ExecutionNotFound(f"there is no execution {named}")
+        raise ExecutionNotFound.of(key if isinstance(key, int) else id_text(key))
     return record
 
 
@@ -44,7 +43,7 @@ async def find_whole(call: Call[Any, Any]) -> tuple[ExecutionRecord, Payload]:
     id = (await find_execution(call)).id if isinstance(key, int) else key
     found = await call.services.engine.store.executions.whole(call.workspace, id)
     if found is None:
-        raise ExecutionNotFound(f"there is no execution {id_text(id)}")
+        raise ExecutionNotFound.of(id_text(id))
     return found
 
 

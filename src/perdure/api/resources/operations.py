@@ -9,12 +9,14 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer, Header
 from perdure.api.call import Call
-from perdure.api.cursors import cut_page, decode_cursor
+from perdure.api.cursors import cut_page, decode_cursor, decode_id_cursor
 from perdure.api.resources.bulk import BulkExecutions, operation_request
+from perdure.api.resources.filtering import Moment, wrong_ranges
 from perdure.api.resources.lookup import next_link
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import optional_id, optional_time, time_text
 from perdure.auth.roles import Role
+from perdure.base.clock import to_micros
 from perdure.base.codec import decode
 from perdure.base.ids import id_text
 from perdure.errors import (
@@ -24,9 +26,10 @@ from perdure.errors import (
     LimitExceeded,
     OperationEnded,
     OperationNotFound,
+    invalid_request,
 )
-from perdure.model.operation import OPEN, ItemOutcome
-from perdure.store.operation_records import OperationItem, OperationRecord
+from perdure.model.operation import OPEN, Action, ItemOutcome, OperationStatus
+from perdure.store.operation_records import OperationFilter, OperationItem, OperationRecord
 from perdure.wire import operations as wire
 from perdure.wire.operations import (
     BulkPlan,
@@ -38,6 +41,12 @@ from perdure.wire.operations import (
 
 
 class OperationsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All conditions hold together; several statuses or actions are alternatives."""
+
+    status: list[OperationStatus] = []
+    action: list[Action] = []
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: str | None = None
 
@@ -57,6 +66,7 @@ async def change_executions(call: Call[NoQuery, BulkExecutions]) -> Answer:
         plan = BulkPlan(
             action=request.action,
             total=found.total,
+            refused=found.refused,
             capped=found.is_capped,
             by_status=found.by_status,
             sample=[id_text(id) for id in found.sample],
@@ -72,10 +82,18 @@ async def change_executions(call: Call[NoQuery, BulkExecutions]) -> Answer:
 async def list_operations(call: Call[OperationsQuery, None]) -> Answer:
     """The newest first."""
     query, kind = call.query, "operations"
-    before = None
-    if query.cursor is not None:
-        before = _id_of(decode_cursor(query.cursor, kind, call.workspace, str))
-    found = await call.services.engine.store.operations.list(call.workspace, before=before, limit=query.limit + 1)
+    before = decode_id_cursor(query.cursor, kind, call.workspace)
+    if wrong := tuple(wrong_ranges(query)):
+        raise invalid_request(wrong, part="query")
+    filter = OperationFilter(
+        statuses=tuple(query.status),
+        actions=tuple(query.action),
+        created_after=None if query.created_after is None else to_micros(query.created_after),
+        created_before=None if query.created_before is None else to_micros(query.created_before),
+    )
+    found = await call.services.engine.store.operations.list(
+        call.workspace, filter=filter, before=before, limit=query.limit + 1
+    )
     records, cursor = cut_page(found, query.limit, kind, call.workspace, lambda record: record.id.hex())
     return Answer(
         body=OperationList(data=[operation(record) for record in records], next=cursor), headers=next_link(call, cursor)
@@ -156,16 +174,6 @@ async def _found(call: Call[Any, Any]) -> OperationRecord:
     return await call.services.engine.operations.get(call.workspace, call.path["operation"])
 
 
-def _id_of(text: str) -> bytes:
-    try:
-        id = bytes.fromhex(text)
-    except ValueError:
-        id = b""
-    if len(id) != 16:
-        raise InvalidCursor("the cursor is damaged; take one from `next`")
-    return id
-
-
 _ONE = f"{API}/operations/{{operation}}"
 
 ROUTES = (
@@ -193,7 +201,10 @@ ROUTES = (
         method="GET",
         path=f"{API}/operations",
         summary="List operations",
-        description="The newest first. They are kept for a week after their end.",
+        description=(
+            "The newest first, by status, action and time of creation, with an index behind each. They are kept for a week "
+            "after their end."
+        ),
         tag="operations",
         handler=list_operations,
         role=Role.VIEWER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any
 
 import msgspec
@@ -10,10 +9,10 @@ from msgspec import Meta
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.cursors import cut_page, decode_id_cursor
 from perdure.api.resources.lookup import find_execution, next_link
 from perdure.api.resources.starts import ERRORS as START_ERRORS
-from perdure.api.resources.starts import answer_started, given_key, placed
+from perdure.api.resources.starts import answer_started, given_key, placed, request_hash
 from perdure.api.route import API, NoQuery, Outcome, Route
 from perdure.api.shapes import execution_summary
 from perdure.auth.roles import Role
@@ -31,8 +30,6 @@ from perdure.model.replay import Reach
 from perdure.store.interface import ExecutionFilter, Page
 from perdure.wire.executions import Execution, ExecutionList
 from perdure.wire.replays import PlannedNode, ReplayExecution, ReplayPlan, RetryExecution
-
-_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class ReplaysQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -60,14 +57,11 @@ async def list_replays(call: Call[ReplaysQuery, None]) -> Answer:
     original = await find_execution(call)
     kind = f"replays-{id_text(original.id)}"
     query = call.query
-    after = None if query.cursor is None else _place(query.cursor, kind, call.workspace)
-    records = await call.services.engine.store.executions.list(
+    after = decode_id_cursor(query.cursor, kind, call.workspace)
+    found = await call.services.engine.store.executions.list(
         call.workspace, ExecutionFilter(replay_of=original.id), Page(limit=query.limit + 1, after=after)
     )
-    cursor = None
-    if len(records) > query.limit:
-        records = records[: query.limit]
-        cursor = encode_cursor(kind, call.workspace, records[-1].id.hex())
+    records, cursor = cut_page(found, query.limit, kind, call.workspace, lambda record: record.id.hex())
     now = call.services.clock.now()
     body = ExecutionList(data=[execution_summary(record, now) for record in records], next=cursor)
     return Answer(body=body, headers=next_link(call, cursor))
@@ -86,7 +80,7 @@ async def _replay(call: Call[Any, Any], body: ReplayExecution) -> Answer:
         reach=Reach(body.reuse),
         asked_by=None if call.principal.token_id is None else call.principal.name,
         idempotency_key=key,
-        request_hash=None if key is None else _request_hash(original.id, body),
+        request_hash=None if key is None else request_hash(body, b"replay" + original.id),
     )
     engine = call.services.engine
     if body.dry_run:
@@ -119,23 +113,6 @@ def _plan(draft: Draft) -> ReplayPlan:
         run=again,
         nodes=nodes,
     )
-
-
-def _place(cursor: str, kind: str, workspace: str) -> bytes:
-    place = decode_cursor(cursor, kind, workspace, str)
-    try:
-        after = bytes.fromhex(place)
-    except ValueError:
-        after = b""
-    if len(after) != 16:
-        raise InvalidCursor("the cursor is damaged; take one from `next`")
-    return after
-
-
-def _request_hash(original: bytes, body: ReplayExecution) -> bytes:
-    """Of what is asked for, and of which execution: a start under the same key is another request."""
-    asked = msgspec.structs.replace(body, idempotency_key=None)
-    return hashlib.sha256(b"replay" + original + _canonical(asked)).digest()
 
 
 _ONE = f"{API}/executions/{{execution}}"

@@ -167,7 +167,7 @@ def _request(call: Call[Any, Any], start: StartExecution, pointer: str = "") -> 
         trigger_id=None if call.principal.token_id is None else call.principal.name,
         trigger_context=start.trigger_context,
         idempotency_key=start.idempotency_key,
-        request_hash=None if start.idempotency_key is None else _request_hash(start),
+        request_hash=None if start.idempotency_key is None else request_hash(start),
         start_at=None if start.start_at is None else to_micros(start.start_at),
         priority=start.priority,
         queue=start.queue,
@@ -175,9 +175,10 @@ def _request(call: Call[Any, Any], start: StartExecution, pointer: str = "") -> 
     )
 
 
-def _request_hash(start: StartExecution) -> bytes:
-    """Equal for requests that ask for the same, whatever the order of their fields."""
-    return hashlib.sha256(_canonical(msgspec.structs.replace(start, idempotency_key=None))).digest()
+def request_hash(body: msgspec.Struct, purpose: bytes = b"") -> bytes:
+    """Equal for bodies that ask for the same, whatever the order of their fields; under one key, another `purpose` is
+    another request."""
+    return hashlib.sha256(purpose + _canonical(msgspec.structs.replace(body, idempotency_key=None))).digest()
 
 
 def _timeout(value: str | float, pointer: str) -> int:

@@ -55,7 +55,7 @@ async def ready(call: Call[NoQuery, None]) -> Answer:
 async def metrics(call: Call[NoQuery, None]) -> Answer:
     """Prometheus text."""
     services = call.services
-    rows = await services.engine.store.executions.stats(call.workspace, ExecutionFilter(), ["status"])
+    rows, _ = await services.engine.store.executions.statistics(call.workspace, ExecutionFilter(), ["status"])
     counts = {str(row["status"]): row["count"] for row in rows}
     waiting = counts.get(ExecutionStatus.QUEUED, 0) + counts.get(ExecutionStatus.INTERRUPTED, 0)
     described = services.engine.describe()

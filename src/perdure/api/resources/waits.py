@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta
 
 from perdure.api.answer import Answer
 from perdure.api.call import Call
-from perdure.api.cursors import decode_cursor, encode_cursor
+from perdure.api.cursors import decode_cursor, encode_cursor, place_id
 from perdure.api.resources.lookup import find_execution, find_whole, flow_parameter, next_link
 from perdure.api.resources.starts import full_execution
 from perdure.api.route import API, NoQuery, Outcome, Route
@@ -178,13 +178,7 @@ def _after(call: Call[InboxQuery, None], place: str) -> InboxPlace | None:
     at, hexed, node, ordinal, label = decode_cursor(
         call.query.cursor, place, call.workspace, tuple[int, str, str, int, str]
     )  # fmt: skip
-    try:
-        id = bytes.fromhex(hexed)
-    except ValueError:
-        id = b""
-    if len(id) != 16:
-        raise InvalidCursor("the cursor is damaged; take one from `next`")
-    return at, id, node, ordinal, label
+    return at, place_id(hexed), node, ordinal, label
 
 
 _ONE = f"{API}/executions/{{execution}}"

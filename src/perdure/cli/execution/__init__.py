@@ -12,6 +12,7 @@ from perdure.cli.lazy import LazyGroup
     lazy={
         "start": ("perdure.cli.execution.starting:start", "Start an execution of a flow."),
         "list": ("perdure.cli.execution.reading:list_", "List executions, newest first."),
+        "stats": ("perdure.cli.execution.counting:stats", "Count executions by status, flow, hour, …"),
         "show": ("perdure.cli.execution.reading:show", "Show one execution with its nodes and values."),
         "watch": ("perdure.cli.execution.following:watch", "Follow an execution until it ends."),
         "logs": ("perdure.cli.execution.following:logs", "Print what its nodes printed and logged."),

@@ -187,7 +187,7 @@ def _print_answer(answer: Answer, output: str) -> None:
 
 def _card(answer: Answer) -> Mapping[str, str]:
     lines = {"execution": answer.execution, "wait": answer.wait, "by": answer.by}
-    lines["outcome"] = answer.outcome or f"noted; {answer.missing} more have to approve"
+    lines["outcome"] = answer.outcome or f"noted; {answer.missing} more must approve"
     if answer.answer is not None and answer.answer is not UNSET:
         lines["answer"] = one_line(answer.answer)
     if answer.comment:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
+from perdure.cli.drafts import opened_whole
 from perdure.cli.execution.filtering import filter_options
 from perdure.cli.execution.fixtures import export_fixture
 from perdure.cli.output import note, size
 from perdure.cli.session import server_command
 from perdure.cli.transfer import open_transfer
 from perdure.client.client import AsyncClient
+from perdure.client.errors import ClientError
 from perdure.client.filters import TextFilters
 
 _OTHER_LINES = {"ndjson": 0, "csv": 1, "json": 2}
@@ -26,10 +28,14 @@ TEXTS = frozenset({"q", "input_contains", "output_contains"})
 @click.command()
 @click.argument("execution_id", metavar="[EXECUTION]", required=False)
 @click.option("--format", type=click.Choice(["ndjson", "csv", "json", "parquet"]), default="ndjson", show_default=True,
-              help="How many executions are written.")  # fmt: skip
+              help="How executions are written.")  # fmt: skip
 @click.option("--fields", metavar="NAMES", help="Only these fields, set apart by commas; the id is always there.")
 @click.option(
-    "--to", "file", metavar="FILE", default="-", help="Where to write them; `-`, the default, is standard output."
+    "--to",
+    "file",
+    metavar="FILE",
+    default="-",
+    help="Where to write them (a file is there once it is whole); `-`, the default, is standard output.",
 )
 @click.option("--oldest-first", is_flag=True, help="In the order of their creation.")
 @click.option(
@@ -65,16 +71,22 @@ async def export(
     total = 0 if TEXTS & filters.keys() else await client.executions.count(**_counted(filters))
     names = [name.strip() for name in fields.split(",")] if fields else []
     pieces: Any = client.executions.export(format=format, fields=names, oldest_first=oldest_first, **filters)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(aclosing(pieces))
-        # What the file held is lost only to what the server gives, not to its refusal.
+    async with aclosing(pieces):
+        # A file that is there keeps what it holds until it holds all that the server gives.
         pieces = await _begun(pieces)
-        target = stack.enter_context(_opened(file)) if file != "-" else sys.stdout.buffer
-        if format == "parquet":
-            written = await _write_whole(pieces, target)
-        else:
-            written = f"{await _write_lines(pieces, target, total, others=_OTHER_LINES[format]):,} executions"
-        target.flush()
+        try:
+            with _opened(file) as target:
+                if format == "parquet":
+                    written = await _write_whole(pieces, target)
+                else:
+                    # On a terminal, a bar would stand between the lines.
+                    shown = None if file == "-" and sys.stdout.isatty() else sys.stderr
+                    count = await _write_lines(pieces, target, total, others=_OTHER_LINES[format], shown=shown)
+                    written = f"{count:,} executions"
+                target.flush()
+        except ClientError:
+            note("what was written is not all" if file == "-" else f"the export was cut off: {file} was not written")
+            raise
     note(written + ("" if file == "-" else f" in {file}"))
 
 
@@ -82,11 +94,13 @@ def _counted(filters: TextFilters) -> Any:
     return {name: value for name, value in filters.items() if name not in TEXTS}
 
 
-def _opened(file: str) -> BinaryIO:
-    try:
-        return Path(file).open("wb")
-    except OSError as error:
-        raise click.BadParameter(f"{file} cannot be written: {error}", param_hint="--to") from None
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdout.buffer
+        return
+    with opened_whole(Path(file), option="--to") as target:
+        yield target
 
 
 async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -101,17 +115,21 @@ async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     return whole()
 
 
-async def _write_lines(pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, others: int) -> int:
+async def _write_lines(
+    pieces: AsyncIterator[bytes], target: BinaryIO, total: int, *, others: int, shown: TextIO | None
+) -> int:
     """How many executions were written: each format has one a line, and so many lines of other things."""
-    written = 0
-    with open_transfer(sys.stderr) as bar:
-        bar.begin("executions", total)
+    written = -others
+    with nullcontext() if shown is None else open_transfer(shown) as bar:
+        if bar is not None:
+            bar.begin("executions", total)
         async for piece in pieces:
             target.write(piece)
-            lines = piece.count(b"\n")
-            written += lines
-            bar.advance(lines, "")
-    return max(written - others, 0)
+            before = max(written, 0)
+            written += piece.count(b"\n")
+            if bar is not None:
+                bar.advance(max(written, 0) - before, "")
+    return max(written, 0)
 
 
 async def _write_whole(pieces: AsyncIterator[bytes], target: BinaryIO) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
 import msgspec
 
+from perdure.cli.drafts import opened_whole
 from perdure.cli.execution.naming import named_execution
 from perdure.cli.output import note, size
 from perdure.client.client import AsyncClient
@@ -26,8 +26,6 @@ def _write(fixture: Fixture, file: str) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return
-    try:
-        Path(file).write_bytes(data)
-    except OSError as error:
-        raise click.BadParameter(f"{file} cannot be written: {error}", param_hint="--as-fixture") from None
+    with opened_whole(Path(file), option="--as-fixture") as target:
+        target.write(data)
     note(f"{file}: {len(fixture.runs)} node runs, {size(len(data))}\nrun it with: perdure run --fixture {file}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from perdure.base.ids import id_bytes
+from perdure.base.ids import is_id
 from perdure.cli.execution.filtering import filter_options
 from perdure.cli.execution.naming import named_execution
 from perdure.cli.exits import ERROR, INTERRUPTED, Exit
@@ -22,6 +21,7 @@ from perdure.cli.transfer import open_transfer
 from perdure.client.client import AsyncClient
 from perdure.client.errors import ExecutionNotFound
 from perdure.client.filters import TextFilters
+from perdure.model.operation import Action, is_refused
 from perdure.model.states import ExecutionStatus
 from perdure.wire.operations import MOST_IDS, BulkPlan, Operation, OperationItem
 
@@ -30,7 +30,6 @@ SHOWN = 20
 """Refusals that are told one by one of what a filter chose."""
 _DONE = {"cancel": str(ExecutionStatus.CANCELLING), "tag": "tagged", "delete": "deleted"}
 _OPEN = frozenset({"collecting", "running"})
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Chosen(NamedTuple):
@@ -165,8 +164,7 @@ async def _ids(client: AsyncClient, names: Sequence[str]) -> list[str]:
     found: list[str] = []
     missing: list[str] = []
     for name in names:
-        if _UUID.fullmatch(name):
-            id_bytes(name)
+        if is_id(name):
             found.append(name)
             continue
         try:
@@ -182,8 +180,8 @@ async def _ids(client: AsyncClient, names: Sequence[str]) -> list[str]:
 async def _is_meant(client: AsyncClient, action: str, asked: Mapping[str, Any]) -> bool:
     """Ask at a terminal whether these are meant. Raises UsageError where nobody can be asked."""
     plan = await client.operations.plan(action, **asked)
-    if not plan.total:
-        note("no execution fits")
+    if plan.total == plan.refused and not plan.capped:
+        note(f"nothing to {action}: {_statuses(plan, refused=True)}" if plan.total else "no execution fits")
         return False
     if not is_interactive():
         message = f"this would {action} {_amount(plan)}; say --yes, or look first with --dry-run"
@@ -196,9 +194,22 @@ async def _is_meant(client: AsyncClient, action: str, asked: Mapping[str, Any]) 
 
 
 def _amount(plan: BulkPlan) -> str:
-    by_status = ", ".join(f"{count:,} {status}" for status, count in plan.by_status.items())
-    least = "at least " if plan.capped else ""
-    return f"{least}{plan.total:,} execution{'' if plan.total == 1 else 's'}" + (f" ({by_status})" if by_status else "")
+    """What would change, and what is chosen and would not: `2 executions (2 running; not 40 completed)`."""
+    changing = plan.total - plan.refused
+    text = f"{'at least ' if plan.capped else ''}{changing:,} execution{'' if changing == 1 else 's'}"
+    parts = [_statuses(plan, refused=False)] if changing else []
+    if plan.refused:
+        parts.append(f"not {_statuses(plan, refused=True)}")
+    return f"{text} ({'; '.join(parts)})" if parts else text
+
+
+def _statuses(plan: BulkPlan, *, refused: bool) -> str:
+    action = Action(plan.action)
+    return ", ".join(
+        f"{count:,} {status}"
+        for status, count in plan.by_status.items()
+        if is_refused(action, ExecutionStatus(status)) is refused
+    )
 
 
 def _plan_card(plan: BulkPlan) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from perdure.cli.drafts import opened_whole
 from perdure.cli.execution.filtering import filter_options
 from perdure.cli.execution.naming import execution_argument, named_execution
 from perdure.cli.explaining import explanation_lines
@@ -79,7 +80,7 @@ ARTIFACT_COLUMNS = (
 
 @click.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="At most so many.")
 @click.option("--watch", "watches", is_flag=True, help="Go on, and print each one again when its status changes.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @format_option
@@ -115,7 +116,7 @@ async def show(*, client: AsyncClient, execution_id: str, output: str) -> None:
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice([*map(str, NodeStatus)]), help="May be given often."
 )
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=1000, show_default=True, help="At most so many.")
 @format_option
 @server_command
 async def nodes(
@@ -249,7 +250,7 @@ async def _write_named(client: AsyncClient, found: list[Artifact], name: str) ->
 async def _fetch(client: AsyncClient, artifact: Artifact, folder: Path) -> Path:
     """Write one artifact below the folder."""
     target = _place(artifact, folder)
-    with target.open("wb") as file:
+    with opened_whole(target, option="--fetch") as file:
         async for chunk in client.artifacts.chunks(artifact.id):
             file.write(chunk)
     note(f"{artifact.name}: {size(artifact.size_bytes)}")

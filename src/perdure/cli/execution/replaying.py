@@ -13,7 +13,7 @@ from perdure.cli.execution.many import Chosen, act_on_many, exit_as_done, many_o
 from perdure.cli.execution.naming import execution_argument, named_execution
 from perdure.cli.execution.reading import LIST_COLUMNS
 from perdure.cli.execution.starting import show_started
-from perdure.cli.inputs import parse_inputs
+from perdure.cli.inputs import parse_edits, parse_inputs
 from perdure.cli.output import Column, format_option, note, print_list, print_one, print_table
 from perdure.cli.session import server_command
 from perdure.client.client import AsyncClient
@@ -53,8 +53,8 @@ PLAN_COLUMNS = (
 )
 
 _edits = click.option(
-    "--edit", "edits", multiple=True, metavar="NODE=VALUE|NODE=@FILE",
-    help="Go on with this as the node's output (JSON where it parses, else text).",
+    "--edit", "edits", multiple=True, metavar="NODE=VALUE|NODE=@FILE|FILE|-",
+    help="Go on with this as the node's output (JSON where it parses, else text). FILE is a JSON object of outputs by node.",
 )  # fmt: skip
 _inputs = click.option(
     "-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
@@ -150,7 +150,7 @@ async def replay(
 
 @click.command()
 @execution_argument
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="At most so many.")
 @format_option
 @server_command
 async def replays(*, client: AsyncClient, execution_id: str, limit: int, output: str) -> None:
@@ -164,7 +164,7 @@ def _asked(begin: Sequence[str] | str | None, *, edits: tuple[str, ...], version
         raise click.BadParameter(f"{version!r} is neither same nor latest nor a number", param_hint="--version")
     return {
         "begin": begin,
-        "outputs": parse_inputs(edits) if edits else None,
+        "outputs": parse_edits(edits) or None,
         "version": version if version in {"same", "latest"} else int(version),
         "reuse": reuse,
     }

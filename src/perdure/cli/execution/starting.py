@@ -27,11 +27,11 @@ from perdure.wire.executions import Execution
 @click.argument("flow", shell_complete=complete_flow)
 @click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE|KEY=@FILE|FILE|-",
               help="A value (JSON where it parses, else text), a value from a file, or the whole input as JSON.")  # fmt: skip
-@click.option("--version", type=click.IntRange(1), help="The flow's version; the latest when left out.")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="The flow's version; the latest when left out.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag to find it by.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key and input within 24 h give the same execution.")
 @click.option("--start-at", metavar="TIME", help="Not before: a time (RFC 3339) or a duration from now (10m).")
-@click.option("--priority", type=click.IntRange(0, 9), help="Higher goes first; 5 is usual.")
+@click.option("--priority", type=click.IntRange(0, 9), metavar="N", help="Higher goes first; 5 is usual.")
 @click.option("--queue", metavar="NAME", help="The queue to wait in.")
 @click.option("--timeout", metavar="DURATION", help="How long it may take in all, waiting included (10m).")
 @click.option(

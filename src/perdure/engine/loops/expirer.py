@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from perdure.base.clock import DAY, MINUTE, SECOND, Clock
-from perdure.base.ids import id_floor
+from perdure.base.ids import FIRST_ID, id_floor
 from perdure.engine.eraser import Eraser
 from perdure.engine.pace import Pace
 from perdure.engine.precedence import Precedence
@@ -16,7 +16,6 @@ from perdure.store.interface import Store
 PAGE = 500
 REST_S = 60.0
 AGAIN_LEAST = 10 * MINUTE
-_FIRST = bytes(16)
 _log = structlog.get_logger(__name__)
 
 
@@ -24,7 +23,7 @@ class _Walk(msgspec.Struct):
     """Through the executions that are old enough for one span, by their ids."""
 
     span: int
-    after: bytes = _FIRST
+    after: bytes = FIRST_ID
     began: int | None = None
 
 
@@ -58,7 +57,7 @@ class Expirer:
         """To the end of what is old enough. Now and then from the beginning: what ended late was passed by."""
         at = self._clock.now()
         if walk.began is None or at - walk.began >= min(max(walk.span, AGAIN_LEAST), DAY):
-            walk.after, walk.began = _FIRST, at
+            walk.after, walk.began = FIRST_ID, at
         deleted = 0
         before = at - walk.span
         while page := await self._store.executions.passed(walk.after, id_floor(before), PAGE):

@@ -6,7 +6,6 @@ it) is made again: the history is walked from its newest execution on, beside th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
@@ -14,12 +13,14 @@ import structlog
 from msgspec import structs
 
 from perdure.base.clock import MINUTE, SECOND, Clock
+from perdure.base.ids import LAST_ID
 from perdure.engine.pace import Pace
+from perdure.engine.segments import WORTH_EXTENDING, Segments
 from perdure.engine.text_heads import TextHeads
 from perdure.engine.unfollowed import unfollowed
 from perdure.store.interface import FeedEntry, Store
 from perdure.store.search.records import IndexState
-from perdure.store.search.segment import GROUP, SEGMENT, SegmentBuilder
+from perdure.store.search.segment import SEGMENT
 
 LEASE = MINUTE
 COMMITS_AT_ONCE = 200
@@ -29,15 +30,12 @@ ENTRIES_BYTES = 256 * 1024
 OLDER_AT_ONCE = SEGMENT
 FOLLOW_S = 2.0
 """From one look for commits to the next; a search looks through what came since."""
-IDLE_S = 0.02
-BUSY_REST, QUIET_REST = 9, 1
-"""Times as long as it worked it rests, while others commit, and while nobody does."""
+IDLE_S, BEHIND_S = 0.001, 0.02
+"""From one portion to the next, of segments and of commits: those that write these go first."""
 FORGET_AT_ONCE = 100
-PARTS_AT_ONCE = 32
 STOP = 3 * SECOND
 """For what is left at the end."""
 
-_NEWEST = b"\xff" * 16
 _log = structlog.get_logger(__name__)
 
 
@@ -49,10 +47,10 @@ class Indexer:
         self._store = store
         self._count_batches = batches
         self._clock = clock
-        self._heads = heads
+        self._segments = Segments(texts=store.texts, heads=heads, clock=clock, batches=batches, lease=LEASE)
         self._pace = pace
-        self._batches = -1
-        self._rest = QUIET_REST
+        self._followed = -1
+        """As many were committed when they were followed last."""
         self._held_until = 0
         self._has_more = True
         self.state: IndexState | None = None
@@ -71,25 +69,37 @@ class Indexer:
             return FOLLOW_S
         if self.state is None:
             # Whoever had it before may have left more to do than what is committed from now on.
-            self._has_more = True
+            self.state, self._has_more, self._followed = state, True, -1
         batches = self._count_batches()
-        self._rest = QUIET_REST if batches == self._batches else BUSY_REST
-        is_quiet = batches == self._batches and self._store.sharing is None and self.state is not None
-        self._batches = batches
+        is_quiet = batches == self._followed and self._store.sharing is None
         if is_quiet and not self._has_more:
             # Whoever found the index damaged has emptied it. Where it is shared, a look with each lease has to do.
             await self._look_again()
             return FOLLOW_S if self.state is not None else IDLE_S
-        is_behind = False if is_quiet else await self._follow(state)
-        if self.state is None:
+        # Segments come before what follows, and that before what is older: so the tail, which each search reads, stays short.
+        if self._has_more and await self._cut(SEGMENT):
             return IDLE_S
-        if not self._has_more and self.state.position == state.position:
-            return FOLLOW_S
-        self._has_more = is_behind or await self._cut_segments()
-        if not self._has_more and self.state.built:
-            await self._walk_back(self.state)
-            self._has_more = True
+        is_behind, may_have_more = False, self._has_more
+        if not is_quiet:
+            self._followed = batches
+            is_behind = await self._follow(state)
+            may_have_more |= self.state is None or self.state.position != state.position
+        self._has_more = is_behind or (may_have_more and await self._went_on())
+        if is_behind:
+            return BEHIND_S
         return IDLE_S if self._has_more else FOLLOW_S
+
+    async def _went_on(self) -> bool:
+        """With what does not hurry; whether there may be more of it."""
+        if self.state is None:
+            return True
+        if self.state.built:
+            await self._walk_back(self.state)
+            return True
+        if await self._cut(WORTH_EXTENDING):
+            return True
+        oldest = await self._store.heads.oldest()
+        return oldest is not None and await self._store.texts.forget(oldest, FORGET_AT_ONCE, LEASE) == FORGET_AT_ONCE
 
     async def _look_again(self) -> None:
         """Forget what is known of an index that is not the one any more."""
@@ -110,7 +120,7 @@ class Indexer:
         """Of an empty index: what is committed from now on is followed, what is there is walked through."""
         at = self._clock.now()
         position = await self._store.events.feed_end()
-        state = IndexState(position=position, built=_NEWEST.hex(), followed_at=at, generation=uuid4().hex)
+        state = IndexState(position=position, built=LAST_ID.hex(), followed_at=at, generation=uuid4().hex)
         return state if await self._store.texts.begin(state, LEASE) else None
 
     async def _follow(self, state: IndexState) -> bool:
@@ -121,7 +131,7 @@ class Indexer:
             _log.warning("commits were forgotten before they were indexed; the index of texts is made anew")
             self.state = await self._begun()
             return True
-        position = dict(state.position)
+        position = found.position
         entries: list[FeedEntry] = []
         for writer, n, told in found.commits:
             position[writer] = n
@@ -150,29 +160,12 @@ class Indexer:
         is_ours = await self._store.texts.follow(walked, sorted(older), LEASE)
         self.state = walked if is_ours else None
 
-    async def _cut_segments(self) -> bool:
-        """Whether a segment was made: there may be more to do."""
+    async def _cut(self, least: int) -> bool:
+        """Make a segment, or extend one, where so many wait; whether there may be more of them."""
         for workspace, size in (await self._store.texts.tails()).items():
-            if size >= SEGMENT:
-                await self._cut(workspace)
+            if size >= least:
+                make = self._segments.cut if size >= SEGMENT else self._segments.extend
+                if not await make(workspace):
+                    self.state = None
                 return True
-        oldest = await self._store.heads.oldest()
-        if oldest is not None:
-            await self._store.texts.forget(oldest, FORGET_AT_ONCE, LEASE)
         return False
-
-    async def _cut(self, workspace: str) -> None:
-        ids = await self._store.texts.tail(workspace, SEGMENT)
-        builder = SegmentBuilder()
-        for first in range(0, len(ids), GROUP):
-            texts = await self._heads.of(ids[first : first + GROUP])
-            began = self._clock.monotonic()
-            builder.add_group([text for one in texts.values() for text in one if text])
-            # A group is a millisecond or two of computing; then it is the turn of others.
-            await asyncio.sleep((self._clock.monotonic() - began) / SECOND * self._rest)
-        parts: list[tuple[int, bytes]] = []
-        for part in builder.parts():
-            parts.append(part)
-            if len(parts) % PARTS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        await self._store.texts.put_segment(workspace, ids, parts, LEASE)

@@ -13,12 +13,12 @@ from perdure.base.ids import id_text
 from perdure.engine.eraser import Eraser
 from perdure.engine.operations import Plan
 from perdure.engine.pace import Pace
+from perdure.engine.portion import Portion
 from perdure.engine.replays import Replays
 from perdure.engine.searching import Searcher
 from perdure.errors import CallerError, RowRefused, StoreError
 from perdure.model.event import EventChunk
 from perdure.model.operation import OPEN, REPLAYS, Action, ItemOutcome, OperationStatus
-from perdure.model.states import TERMINAL, ExecutionStatus
 from perdure.store.commands import ClaimOperation, CollectOperation, Command, ReleaseOperation, StepOperation
 from perdure.store.interface import ExecutionFilter, Page, Store
 from perdure.store.operation_records import OperationItem, OperationRecord, Refusal, Step
@@ -27,9 +27,11 @@ from perdure.store.recorder import Recorder
 MOST = 200
 MOST_REPLAYS = 50
 """Each has been read, planned and written whole."""
+MOST_COPIED = 2_000
+"""Node runs that the replays of one step take over, beyond those of one."""
 LEAST = 10
-LONGEST_US = 50_000
-"""Of a step, its wait for the writer included: a longer one makes the next smaller."""
+BUDGET_S = 0.01
+"""What a step may add to a batch."""
 PAGE = 1_000
 TURN_US = SECOND
 """Then the next operation has its turn."""
@@ -38,9 +40,10 @@ REST_S = 10.0
 ASKED_FIRST_S = 0.05
 ASKED_MOST_S = 1.0
 """Between two looks at what owners elsewhere made of cancellations; those here are heard."""
+LOOK_REST = 4
+"""Times as long as a look took, none follows."""
 BEHIND_S = 0.5
 """Between two looks whether the text index has followed to where the operation began."""
-_SETTLED = TERMINAL | {ExecutionStatus.CANCELLING}
 _log = structlog.get_logger(__name__)
 _plan = msgspec.json.Decoder(Plan).decode
 
@@ -75,10 +78,12 @@ class Operator:
         # Nobody else is there to whom one could belong.
         self._lease = 0 if store.sharing is None else lease
         self._pace = pace
-        self._size = LEAST
+        self._portion = Portion(recorder.stats, least=LEAST, most=MOST, budget_s=BUDGET_S)
         self._held: OperationRecord | None = None
         self._claim: asyncio.Future[OperationRecord | None] | None = None
-        self._awaited: Collection[bytes] = frozenset()
+        self._asked: Collection[bytes] = frozenset()
+        """What of the operation `_asked_of` owners were asked for, and perhaps have done by now."""
+        self._asked_of: bytes | None = None
         self._heard = asyncio.Event()
         self._asked_pause_s = ASKED_FIRST_S
 
@@ -89,6 +94,7 @@ class Operator:
             self._held = None
             if is_behind:
                 return BEHIND_S
+        self._asked, self._asked_of = frozenset(), None
         return self._pace.chore(REST_S)
 
     async def stop(self) -> None:
@@ -102,7 +108,7 @@ class Operator:
 
     def heard(self, chunks: Sequence[EventChunk]) -> None:
         """These events were committed here."""
-        if self._awaited and any(chunk.execution_id in self._awaited for chunk in chunks):
+        if self._asked and any(chunk.execution_id in self._asked for chunk in chunks):
             self._heard.set()
 
     async def _next(self) -> OperationRecord | None:
@@ -177,12 +183,12 @@ class Operator:
 
     async def _go_on(self, operation: OperationRecord, plan: Plan) -> OperationRecord | None:
         makes_replays = operation.action in REPLAYS
-        size = min(self._size, MOST_REPLAYS) if makes_replays else self._size
+        size = min(self._portion.size, MOST_REPLAYS) if makes_replays else self._portion.size
         waiting = await self._store.operations.items(operation.id, outcome=ItemOutcome.WAITING, limit=size)
         if not waiting:
             return await self._settle(operation)
         if makes_replays:
-            steps = [await self._replay(operation, plan, item.execution_id, item.n) for item in waiting]
+            steps = await self._replays_of(operation, plan, waiting)
         else:
             steps = [Step(n=item.n, execution_id=item.execution_id) for item in waiting]
         if operation.action is Action.DELETE:
@@ -194,11 +200,24 @@ class Operator:
         began = self._clock.monotonic()
         after = await self._step(operation, steps)
         took = self._clock.monotonic() - began
-        self._size = max(self._size // 2, LEAST) if took > LONGEST_US else min(self._size + LEAST, MOST)
+        self._portion.done(len(steps))
         self._asked_pause_s = ASKED_FIRST_S
         # As long as the step took, others have the writer for themselves.
         await asyncio.sleep(took / SECOND)
         return after
+
+    async def _replays_of(self, operation: OperationRecord, plan: Plan, waiting: Sequence[OperationItem]) -> list[Step]:
+        """Of the first ones; of long executions few, as all that they take over is copied in one transaction."""
+        steps: list[Step] = []
+        copied = 0
+        for item in waiting:
+            step = await self._replay(operation, plan, item.execution_id, item.n)
+            steps.append(step)
+            if step.start is not None and step.start.reuse is not None:
+                copied += len(step.start.reuse.runs)
+            if copied >= MOST_COPIED:
+                break
+        return steps
 
     async def _replay(self, operation: OperationRecord, plan: Plan, id: bytes, n: int) -> Step:
         try:
@@ -227,46 +246,39 @@ class Operator:
 
     async def _settle(self, operation: OperationRecord) -> OperationRecord | None:
         """Look what owners made of their cancellations; where nothing is new, wait until something is heard of one."""
-        asked: list[OperationItem] = []
-        while page := await self._store.operations.items(
-            operation.id, outcome=ItemOutcome.ASKED, after=asked[-1].n if asked else 0, limit=PAGE
-        ):
-            asked += page
-        if not asked:
-            # Somebody else took steps.
-            return await self._store.operations.get(operation.workspace, operation.id)
+        if self._asked_of != operation.id:
+            self._asked, self._asked_of = await self._all_asked(operation), operation.id
         self._heard.clear()
-        self._awaited = frozenset(item.execution_id for item in asked)
-        try:
-            after: OperationRecord | None = operation
-            news = await self._news(operation, asked)
-            for first in range(0, len(news), MOST):
-                after = await self._step(operation, news[first : first + MOST])
-            if news:
-                self._asked_pause_s = ASKED_FIRST_S
-            else:
-                await self._hear()
-            return after
-        finally:
-            self._awaited = frozenset()
+        began = self._clock.monotonic()
+        news = await self._store.operations.news(operation.id, MOST)
+        if news:
+            self._asked_pause_s = ASKED_FIRST_S
+            return await self._step(operation, [Step(n=item.n, execution_id=item.execution_id) for item in news])
+        took_s = (self._clock.monotonic() - began) / SECOND
+        if not self._asked or not await self._hear():
+            # Somebody else may have taken steps.
+            return await self._store.operations.get(operation.workspace, operation.id)
+        # They end one by one, and each look goes through all that are left.
+        await asyncio.sleep(LOOK_REST * took_s)
+        return operation
 
-    async def _news(self, operation: OperationRecord, asked: Sequence[OperationItem]) -> list[Step]:
-        """Those that have ended, are about to, or have lost their owner."""
-        found: list[Step] = []
-        for first in range(0, len(asked), PAGE):
-            part = asked[first : first + PAGE]
-            records = await self._store.executions.several(operation.workspace, [item.execution_id for item in part])
-            going_on = {record.id for record in records if record.status not in _SETTLED and record.worker is not None}
-            found += [
-                Step(n=item.n, execution_id=item.execution_id) for item in part if item.execution_id not in going_on
-            ]
-        return found
+    async def _all_asked(self, operation: OperationRecord) -> frozenset[bytes]:
+        found: set[bytes] = set()
+        after = 0
+        while page := await self._store.operations.items(
+            operation.id, outcome=ItemOutcome.ASKED, after=after, limit=PAGE
+        ):
+            found.update(item.execution_id for item in page)
+            after = page[-1].n
+        return frozenset(found)
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> bool:
         try:
             await asyncio.wait_for(self._heard.wait(), self._pace.pause(self._asked_pause_s))
         except TimeoutError:
             self._asked_pause_s = min(2 * self._asked_pause_s, ASKED_MOST_S)
+            return False
+        return True
 
     async def _execute(self, command: Command) -> OperationRecord | None:
         answer: OperationRecord | None = await self._recorder.execute(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure.engine.pace import Pace
-from perdure.store.interface import Sharing
+from perdure.store.sharing import Sharing
 
 HEAR_S = 30.0
 """In that time two clocks drift apart by a few milliseconds."""

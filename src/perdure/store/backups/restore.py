@@ -13,9 +13,10 @@ from perdure.base.clock import Clock
 from perdure.errors import BackupBroken, StoreIncompatible, StoreUnavailable
 from perdure.store.backups.manifest import CONTENTS, DATABASE, Manifest, file_sha256, read_manifest
 from perdure.store.backups.take import StorageAt
-from perdure.store.copying.copier import MISSING_SHOWN, copy_store
+from perdure.store.copying.copier import copy_store
 from perdure.store.copying.folders import Folders
 from perdure.store.copying.interface import Copy, Source, Watcher
+from perdure.store.copying.missing import named
 from perdure.store.copying.places import Place, opened_target
 from perdure.store.copying.sqlite_source import SqliteSource
 from perdure.store.sqlite.connection import open_writer
@@ -80,18 +81,17 @@ async def restore_backup(
 async def _refuse_lost_contents(source: Source, backup: Path, manifest: Manifest) -> None:
     """What the store did not have any more when it was backed up is forgiven, what the backup has lost since is not."""
     missing = [
-        content.sha256.hex()
+        content.sha256
         async for block in source.contents()
         for content in block
         if not await source.has_content(content.sha256)
     ]
     lost = len(missing) - manifest.contents_missing
     if lost > 0:
-        shown = ", ".join(missing[:MISSING_SHOWN]) + ("" if len(missing) <= MISSING_SHOWN else ", …")
         before = f" ({manifest.contents_missing} of these it never had)" if manifest.contents_missing else ""
         raise BackupBroken(
-            f"the backup {backup} has lost {lost} contents since it was made: sha-256 {shown}{before}. Put them back into "
-            f"its folder {CONTENTS}",
+            f"the backup {backup} has lost {lost} contents since it was made: {named(missing, len(missing))}{before}. "
+            f"Put them back into its folder {CONTENTS}",
             path=str(backup),
         )
 

@@ -11,18 +11,20 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import apsw
 import msgspec
 
 from perdure.base.clock import Clock
-from perdure.errors import ArtifactNotFound, ContentsMissing, StoreDamaged, StoreFull, StoreNotEmpty, StoreUnavailable
+from perdure.errors import ArtifactNotFound, StoreDamaged, StoreFull, StoreNotEmpty, StoreUnavailable
 from perdure.store.backups.manifest import CONTENTS, DATABASE, FORMAT, MANIFEST, Manifest, file_sha256
 from perdure.store.copying import sql
-from perdure.store.copying.copier import MISSING_SHOWN, copy_store
+from perdure.store.copying.copier import copy_store
 from perdure.store.copying.folders import Folders, put_pieces
 from perdure.store.copying.interface import Content, ContentFolder, Watcher
+from perdure.store.copying.missing import SHOWN, contents_missing
 from perdure.store.copying.places import Place, opened_source, place_text
 from perdure.store.copying.sqlite_source import SqliteSource
 from perdure.store.copying.sqlite_target import SqliteTarget, flush
@@ -31,6 +33,8 @@ from perdure.store.sqlite.connection import open_backup
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.migrate import migrations
 
+BLOCK = 1_000
+"""Contents whose names are in memory at once."""
 StorageAt = Callable[[Path], ContentFolder]
 
 
@@ -87,23 +91,24 @@ async def _from_file(
     finally:
         # Contents are never changed, so they need no snapshot; the log of the store can shrink again.
         await source.close()
-    wanted = await asyncio.to_thread(_contents, database)
-    watcher.begin("contents", sum(content.size_bytes for content in wanted))
-    missing = []
-    for content in wanted:
-        try:
-            await put_pieces(taken, content, _watched(stored, content, watcher), beside=database)
-        except ArtifactNotFound:
-            missing.append(content.sha256.hex())
-        reach("copying_contents")
+    with _opened(database) as connection:
+        count, size_bytes = await asyncio.to_thread(_totals, connection)
+        watcher.begin("contents", size_bytes)
+        missing, first = 0, []
+        wanted = connection.execute(sql.CONTENTS)
+        # A store may have millions of them.
+        while block := await asyncio.to_thread(_next, wanted):
+            for content in block:
+                try:
+                    await put_pieces(taken, content, _watched(stored, content, watcher), beside=database)
+                except ArtifactNotFound:
+                    missing += 1
+                    if missing <= SHOWN:
+                        first.append(content.sha256)
+                reach("copying_contents")
     if missing and not without_missing:
-        raise ContentsMissing(
-            f"{len(missing)} of {len(wanted)} contents that rows of {path} refer to are not there: sha-256 "
-            f"{', '.join(missing[:MISSING_SHOWN])}{'' if len(missing) <= MISSING_SHOWN else ', …'}. Name the folder where "
-            "they lie (--artifacts), or back up without them (--without-missing)",
-            missing=len(missing),
-        )
-    return len(missing)
+        raise contents_missing(path, first, count=missing, total=count, verb="back up")
+    return missing
 
 
 async def _copy_pages(source: SqliteSource, database: Path, watcher: Watcher) -> None:
@@ -135,15 +140,28 @@ async def _opened_target(draft: Path, contents: ContentFolder) -> AsyncIterator[
         await target.close()
 
 
-def _contents(database: Path) -> list[Content]:
+@contextmanager
+def _opened(database: Path) -> Iterator[apsw.Connection]:
+    """Used by one thread at a time."""
     try:
         connection = open_backup(database)
         try:
-            return [Content(*row) for row in connection.execute(sql.CONTENTS)]
+            yield connection
         finally:
             connection.close()
     except apsw.Error as error:
         raise translated(error, database) or error from error
+
+
+def _totals(connection: apsw.Connection) -> tuple[int, int]:
+    """How many contents rows refer to, and their bytes."""
+    count, size_bytes = connection.execute(sql.CONTENTS_TOTAL).get
+    return count, size_bytes
+
+
+def _next(rows: apsw.Cursor) -> list[Content]:
+    """The next block; empty at the end."""
+    return [Content(*row) for row in islice(rows, BLOCK)]
 
 
 def _settled(draft: Path, source: str, at: int, missing: int) -> Manifest:
@@ -151,16 +169,10 @@ def _settled(draft: Path, source: str, at: int, missing: int) -> Manifest:
     database = draft / DATABASE
     with suppress(FileNotFoundError):
         database.with_name(f"{DATABASE}.lock").unlink()
-    wanted = _contents(database)
-    try:
-        connection = open_backup(database)
-        try:
-            problems = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
-            executions, unfinished = (connection.execute(text).get for text in (sql.EXECUTIONS, sql.UNFINISHED))
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        raise translated(error, database) or error from error
+    with _opened(database) as connection:
+        contents, content_bytes = _totals(connection)
+        problems = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        executions, unfinished = (connection.execute(text).get for text in (sql.EXECUTIONS, sql.UNFINISHED))
     if problems != ["ok"]:
         raise StoreDamaged(f"the store {source} is damaged: {'; '.join(problems)}", path=source)
     database.chmod(0o600)
@@ -175,8 +187,8 @@ def _settled(draft: Path, source: str, at: int, missing: int) -> Manifest:
         unfinished=unfinished,
         size_bytes=database.stat().st_size,
         sha256=file_sha256(database),
-        contents=len(wanted) - missing,
-        content_bytes=sum(content.size_bytes for content in wanted),
+        contents=contents - missing,
+        content_bytes=content_bytes,
         contents_missing=missing,
     )
     (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

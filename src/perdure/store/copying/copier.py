@@ -9,13 +9,14 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from perdure.base.clock import Clock
-from perdure.errors import ContentsMissing, CopyDiffers, StoreDamaged, StoreIncompatible
+from perdure.errors import CopyDiffers, StoreDamaged, StoreIncompatible
+from perdure.store.copying import sql
 from perdure.store.copying.comparing import compare
 from perdure.store.copying.interface import Content, Copied, Copy, Row, Source, Target, Watcher
+from perdure.store.copying.missing import contents_missing
 from perdure.store.copying.tables import TABLES, Table
 
 T = TypeVar("T")
-MISSING_SHOWN = 5
 REWOUND_WRITERS = 1_000_000
 """More writers than can have come after any state that somebody goes back to: new ones get numbers that none had."""
 
@@ -56,6 +57,7 @@ async def copy_store(
     answer = Copy(
         source=source.place,
         target=target.place,
+        executions=int((await source.all(sql.EXECUTIONS))[0][0]),
         tables=tables,
         contents=copier.contents,
         content_bytes=copier.content_bytes,
@@ -87,12 +89,9 @@ class _Copier:
                 else:
                     self.missing.add(content.sha256)
         if self.missing and not without_missing:
-            shown = ", ".join(sha256.hex() for sha256 in sorted(self.missing)[:MISSING_SHOWN])
-            raise ContentsMissing(
-                f"{len(self.missing)} of {len(self.missing) + self.contents} contents that rows of {self._source.place} refer to "
-                f"are not there: sha-256 {shown}{'' if len(self.missing) <= MISSING_SHOWN else ', …'}. Name the folder "
-                "where they lie (--artifacts), or copy without them (--without-missing)",
-                missing=len(self.missing),
+            count = len(self.missing)
+            raise contents_missing(
+                self._source.place, sorted(self.missing), count=count, total=count + self.contents, verb="copy"
             )
 
     async def put_contents(self) -> None:

@@ -82,7 +82,7 @@ class Source(Protocol):
         ...
 
     async def unfinished(self) -> int:
-        """Executions that have not ended."""
+        """Executions that have not ended, without their units."""
         ...
 
     def contents(self) -> AsyncIterator[list[Content]]:
@@ -152,10 +152,11 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True):
-    """What was copied and found alike. `unfinished` executions go on wherever they are run."""
+    """What was copied and found alike, `executions` without their units; `unfinished` ones go on wherever they are run."""
 
     source: str
     target: str
+    executions: int
     tables: dict[str, Copied]
     contents: int
     content_bytes: int

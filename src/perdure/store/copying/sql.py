@@ -11,13 +11,14 @@ _ENDED = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
 
 FIRST_ID = "SELECT e.id FROM executions AS e ORDER BY e.id LIMIT 1"
 EXECUTIONS = "SELECT count(*) FROM executions AS e WHERE e.kind = 'flow'"
-UNFINISHED = f"SELECT count(*) FROM executions AS e WHERE e.status NOT IN ({_ENDED})"  # noqa: S608
+UNFINISHED = f"{EXECUTIONS} AND e.status NOT IN ({_ENDED})"
 CONTENTS = """
 SELECT f.sha256, max(f.size) AS size
 FROM (SELECT b.sha256, b.size FROM blobs AS b UNION ALL SELECT a.sha256, a.size_bytes FROM artifacts AS a) AS f
 GROUP BY f.sha256
 ORDER BY f.sha256
 """
+CONTENTS_TOTAL = f"SELECT count(*), coalesce(sum(f.size), 0) FROM ({CONTENTS}) AS f"  # noqa: S608
 WORKERS_ALIVE = """
 SELECT k.name, k.host FROM workers AS k
 WHERE k.stopped_at IS NULL AND k.heartbeat_at >= (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint - $1::bigint

@@ -32,6 +32,7 @@ from perdure.store.sqlite.writer import WRITER
 
 T = TypeVar("T")
 PAGES_AT_ONCE = 1_024
+_INTERRUPT_S = 0.05
 LAST_WRITER = "feed_last_writer"
 """The measure that keeps, in a store that came from PostgreSQL, the highest number that a writer had there."""
 
@@ -47,11 +48,22 @@ class Thread:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store-copy")
+        self.interrupt: Callable[[], object] = lambda: None
+        """Has a statement that runs come to its end."""
 
     async def run(self, work: Any, *args: Any) -> Any:
-        """What `work` answers. Raises the errors of our tree for those of SQLite."""
+        """What `work` answers; when cancelled, it is over too. Raises the errors of our tree for those of SQLite."""
+        running = asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # Whoever goes on closes what the work uses. An interrupt ends only what has begun already.
+            while not running.done():
+                self.interrupt()
+                await asyncio.wait([running], timeout=_INTERRUPT_S)
+            if not running.cancelled():
+                running.exception()
+            raise
         except apsw.Error as error:
             raise translated(error, self._path) or error from error
 
@@ -137,6 +149,7 @@ class SqliteSource:
             return connection, int(connection.pragma("application_id") or 0), schema_version(connection)
 
         self._connection, application, schema = await self._thread.run(begin)
+        self._thread.interrupt = self._connection.interrupt
         if application != APPLICATION_ID:
             raise StoreIncompatible(f"{path} is no store of perdure", path=str(path))
         newest = migrations()[-1].number

@@ -47,9 +47,11 @@ TABLES = (
     Table("counter_deltas", ("n",), counter="n"),
     Table("counters", (*_COUNTED, "hour")),
     Table("hours", ("workspace", "hour", "status", "trigger_kind")),
+    Table("hour_totals", ("workspace", "hour")),
     Table("days", ("workspace", "flow", "status", "trigger_kind", "day")),
     Table("totals", _COUNTED),
     Table("durations", ("workspace", "grain", "flow", "period", "status", "trigger_kind", "bucket")),
+    Table("duration_totals", ("workspace", "grain", "flow", "period"), WIDE),
     Table("measures", ("name",)),
     Table("feed", ("writer", "n"), WIDE),
 )

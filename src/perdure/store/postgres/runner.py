@@ -20,7 +20,7 @@ from perdure.store.statements import All, Library, Lock, Many, Procedure, Query,
 
 MOST_ROWS = 4_096
 """Of one statement; with the longest values that is far from what a message may hold."""
-LOCK_CLASSES = {"limit": 0x70640001, "rate": 0x70640002}
+LOCK_CLASSES = {"limit": 0x70640001, "rate": 0x70640002, "fold": 0x70640003}
 LOCK_SLOTS = 1_024
 """Keys share so many locks of a class, since those of a transaction all stand in the server's memory."""
 _LOCK = "SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::integer[]) AS k"
@@ -119,7 +119,6 @@ class Runner:
 
     def __init__(self, connection: Connection, statements: Statements, place: str, *, one_by_one: bool = False) -> None:
         """`one_by_one`: each request is carried out before the procedure goes on, so that it hears what becomes of it."""
-        self.rows = 0
         self.has_written = False
         self._one_by_one = one_by_one
         self._gathered: list[Many] = []
@@ -190,7 +189,6 @@ class Runner:
             return
         arrays: list[Any] = []
         for name, rows in gathered:
-            self.rows += len(rows)
             for part in self._statements.compiled[name]:
                 arrays += self._statements.arrays(name, part.order, rows)
         self.has_written = True
@@ -198,7 +196,6 @@ class Runner:
 
     async def _many(self, request: Many) -> list[Any]:
         rows = request.rows
-        self.rows += len(rows)
         answer: list[Any] = []
         for sql, order, writes in self._statements.compiled[request.name]:
             answer = []

@@ -28,7 +28,7 @@ FROM (
 ) AS m
 """
 
-_TABLES = "executions, payloads, node_runs, events, tags, counters, hours, days, totals, durations"
+_TABLES = "executions, payloads, node_runs, events, tags, counters, hours, hour_totals, days, totals, durations, duration_totals"
 
 
 async def seed_history(url: str, drawing: Drawing, *, told: Told) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 import msgspec
 import structlog
 
+from perdure.base.backoff import Backoff
 from perdure.errors import StoreError
-from perdure.store.interface import Hint
 from perdure.store.postgres.calls import Calls
 from perdure.store.postgres.connection import WRITING, Connection, connect
 from perdure.store.postgres.failures import translated
 from perdure.store.postgres.url import Address
+from perdure.store.sharing import Hint
 
 APART_S = 0.010
 """Between two sendings of a process."""
@@ -35,8 +36,6 @@ PATIENCE_S = 3.0
 MOST_BYTES = 7_900
 """Of a payload; PostgreSQL takes less than 8,000."""
 MOST_PENDING = 5_000
-RETRY_FIRST_S = 0.1
-RETRY_MOST_S = 2.0
 
 _SETTINGS = WRITING | {"synchronous_commit": "off"}
 
@@ -102,13 +101,13 @@ class PostgresSignals:
         self._task = None
 
     async def _run(self) -> None:
-        delay_s = RETRY_FIRST_S
+        backoff = Backoff()
         while True:
             try:
                 connection = await connect(self._address, _SETTINGS, name="perdure signals")
                 try:
                     await self._listen(connection)
-                    delay_s = RETRY_FIRST_S
+                    backoff.reset()
                     await self._exchange(connection)
                 finally:
                     self._live = False
@@ -119,8 +118,7 @@ class PostgresSignals:
                     log.exception("signals from other processes failed")
                 else:
                     log.warning("no signals from other processes: looking for work instead", detail=known.message)
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-            delay_s = min(delay_s * 2, RETRY_MOST_S)
+            await asyncio.sleep(backoff.pause_s())
 
     async def _listen(self, connection: Any) -> None:
         async with asyncio.timeout(PATIENCE_S):

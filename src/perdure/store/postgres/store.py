@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -18,21 +17,12 @@ from perdure.store.postgres.sharing import PostgresSharing
 from perdure.store.postgres.text_index import IndexConnection
 from perdure.store.postgres.url import Address, parse_url
 from perdure.store.postgres.writer import Writer
-from perdure.store.procedures.claim import load_execution
-from perdure.store.reads.catalogue import StoredArtifacts, StoredContents, StoredFlows, StoredTokens, StoredWorkers
-from perdure.store.reads.events import StoredEvents
-from perdure.store.reads.executions import StoredExecutions
-from perdure.store.reads.heads import StoredHeads
-from perdure.store.reads.inbox import ping, unread_messages
-from perdure.store.reads.node_runs import StoredNodeRuns
-from perdure.store.reads.operations import StoredOperations
-from perdure.store.reads.waits import StoredWaits
-from perdure.store.records import Claimed, Message
+from perdure.store.reads.aggregates import Aggregates
 from perdure.store.statements import All, Library, Procedure, library
 from perdure.store.text_index import TextIndex
 
 
-class PostgresStore:
+class PostgresStore(Aggregates):
     """`perdure.store.interface.Store` on one schema of a database, which other processes may share."""
 
     def __init__(self, address: Address, known: Library) -> None:
@@ -42,22 +32,10 @@ class PostgresStore:
         self._writer = Writer(address, statements)
         self._readers = Readers(address, statements)
         self._partitions = Partitions(address, statements)
-        read = self._readers.read
-        self.sharing = PostgresSharing(address, self._partitions, read)
-        self._read = read
-        self.executions = StoredExecutions(read, known)
-        self.node_runs = StoredNodeRuns(read)
-        self.heads = StoredHeads(read)
-        self.waits = StoredWaits(read)
-        self.events = StoredEvents(read)
-        self.flows = StoredFlows(read)
-        self.artifacts = StoredArtifacts(read)
-        self.operations = StoredOperations(read)
-        self.contents = StoredContents(read)
-        self.tokens = StoredTokens(read)
-        self.workers = StoredWorkers(read)
+        super().__init__(self._readers.read, known)
+        self.sharing = PostgresSharing(address, self._partitions, self._readers.read)
         self._index = IndexConnection(address, statements)
-        self.texts = TextIndex(read, self._index.write, holder=secrets.token_hex(8))
+        self.texts = TextIndex(self._readers.read, self._index.write, holder=secrets.token_hex(8))
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -104,19 +82,6 @@ class PostgresStore:
 
     async def write(self, batch: Batch) -> BatchOutcome:
         return await self._writer.write(batch)
-
-    @property
-    def rows_written(self) -> int:
-        return self._writer.rows
-
-    async def load(self, execution_id: bytes) -> Claimed | None:
-        return await self._read(load_execution(execution_id), consistent=True)
-
-    async def messages(self, execution_ids: Sequence[bytes]) -> dict[bytes, list[Message]]:
-        return await self._read(unread_messages(execution_ids))
-
-    async def ping(self) -> None:
-        await self._read(ping())
 
     async def info(self) -> dict[str, Any]:
         """`{kind, version, schema_version, size_bytes, place, schema}`; the size is the whole database's."""

@@ -53,8 +53,6 @@ class Writer:
     """Used from one event loop, one call at a time."""
 
     def __init__(self, address: Address, statements: Statements) -> None:
-        self.rows = 0
-        """Rows handed to the database so far."""
         self.number = 0
         """The feed's writer; 0 until the first connection."""
         self._address = address
@@ -156,7 +154,6 @@ class Writer:
         if runner.has_written:
             await self._commit(connection, batch, outcome)
         reach("after_commit")
-        self.rows += runner.rows
         return outcome
 
     async def _commit(self, connection: Connection, batch: Batch, outcome: BatchOutcome) -> None:

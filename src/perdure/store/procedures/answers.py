@@ -37,8 +37,7 @@ _STARTED_BY_PEOPLE = frozenset({"api", "cli", "replay"})
 
 def respond(context: Context, command: Respond) -> Procedure[Answered]:
     one = yield from locked(command.workspace, command.execution_id)
-    key = (command.node, command.ordinal, command.label)
-    wait = next((wait for wait in (yield from open_waits(one.id)) if wait.key == key), None)
+    wait = yield from _wait(command)
     terms = terms_of(wait.data) if wait is not None and wait.kind in (APPROVAL, ASK) else None
     if wait is None or terms is None or terms.attempt != command.attempt:
         raise WaitNotOpen(f"node {command.node} of execution {id_text(one.id)} does not wait for that any more")
@@ -69,8 +68,7 @@ def expire_wait(context: Context, command: ExpireWait) -> Procedure[bool]:
     one = (yield from standings([command.execution_id])).get(command.execution_id)
     if one is None or one.status in TERMINAL:
         return False
-    key = (command.node, command.ordinal, command.label)
-    wait = next((wait for wait in (yield from open_waits(one.id)) if wait.key == key), None)
+    wait = yield from _wait(command)
     if wait is None:
         return False
     terms = terms_of(wait.data)
@@ -97,12 +95,16 @@ def decide(
 
 def answered_before(node: str, decision: Decision) -> WaitAnswered:
     """What a second answer is told: who was first, when, and with what."""
-    who = decision.by or "nobody in time"
-    at = to_rfc3339(decision.at)
-    return WaitAnswered(
-        f"node {node} was answered at {at} by {who}: {decision.outcome}",
-        node=node, outcome=str(decision.outcome), by=decision.by, at=at, comment=decision.comment, answer=decision.answer,
+    return WaitAnswered.of(
+        node, outcome=str(decision.outcome), by=decision.by, at=to_rfc3339(decision.at), comment=decision.comment,
+        answer=decision.answer,
     )  # fmt: skip
+
+
+def _wait(command: Respond | ExpireWait) -> Procedure[WaitRecord | None]:
+    """The open wait that it is about."""
+    key = (command.node, command.ordinal, command.label)
+    return next((wait for wait in (yield from open_waits(command.execution_id)) if wait.key == key), None)
 
 
 def _put(one: Standing, wait: WaitRecord, terms: Terms) -> Procedure[None]:
@@ -138,6 +140,6 @@ def _refused(refusal: Refusal, responder: Responder, node: str, terms: Terms) ->
         return SelfApproval(f"{responder.name} started the execution, so somebody else has to approve node {node}")
     [first] = [one for one in terms.responses if one.by == responder.name]
     return AlreadyResponded(
-        f"{responder.name} approved node {node} at {to_rfc3339(first.at)}; {missing(terms)} more have to approve it",
+        f"{responder.name} approved node {node} at {to_rfc3339(first.at)}; {missing(terms)} more must, by other names",
         missing=missing(terms),
     )

@@ -44,7 +44,7 @@ PROCEDURES: dict[type[Command], Callable[[Context, Any], Procedure[Any]]] = {
     commands.RescueExecutions: rescue_executions,
     commands.RegisterWorker: catalogue.register_worker,
     commands.StopWorker: catalogue.stop_worker,
-    commands.PutFlow: flows.put_flow,
+    commands.PutFlows: flows.put_flows,
     commands.DeleteFlow: flows.delete_flow,
     commands.PutArtifacts: catalogue.put_artifacts,
     commands.CreateToken: catalogue.create_token,

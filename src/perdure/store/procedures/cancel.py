@@ -69,11 +69,9 @@ def cancel_executions(context: Context, command: CancelExecutions) -> Procedure[
     for id in dict.fromkeys(command.ids):
         one = found.get(id)
         if one is None or one.workspace != command.workspace:
-            outcome[id] = ExecutionNotFound(f"there is no execution {id_text(id)}", id=id_text(id))
+            outcome[id] = ExecutionNotFound.of(id_text(id))
         elif one.status in TERMINAL:
-            outcome[id] = ExecutionEnded(
-                f"execution {id_text(id)} has ended: it is {one.status}", id=id_text(id), status=str(one.status)
-            )
+            outcome[id] = ExecutionEnded.of(id_text(id), one.status)
         else:
             unfinished.append(one)
     after = yield from cancel_family(context, unfinished, CancelWish(command.reason, command.force), command.at)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from perdure.base.ids import FIRST_ID
 from perdure.model.event import Event, EventType
 from perdure.model.queue_line import is_served
 from perdure.model.states import ExecutionKind, ExecutionStatus
@@ -19,7 +20,7 @@ from perdure.store.statements import All, Many, Procedure
 T = TypeVar("T")
 
 
-_BEFORE_ALL = (-(1 << 62), bytes(16))
+_BEFORE_ALL = (-(1 << 62), FIRST_ID)
 """A rank and an id before those of every queue row."""
 
 

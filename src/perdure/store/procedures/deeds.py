@@ -35,7 +35,7 @@ def carry_out(
 ) -> Procedure[list[OperationItem]]:
     """The items whose outcome is another one now. `before` has the present one, by number."""
     answers: Answers = {step.execution_id: step.refusal for step in steps if step.refusal is not None}
-    asked = [step.execution_id for step in steps if before[step.n] is ItemOutcome.ASKED]
+    asked = [step.execution_id for step in steps if step.refusal is None and before[step.n] is ItemOutcome.ASKED]
     rest = [step for step in steps if step.refusal is None and before[step.n] is ItemOutcome.WAITING]
     wishes = _plan(operation.plan)
     if operation.action in REPLAYS:
@@ -81,11 +81,11 @@ def _look_again(context: Context, wishes: Wishes, ids: Sequence[bytes], at: int)
     for id in ids:
         one = found.get(id)
         if one is None:
-            answers[id] = ExecutionNotFound(f"there is no execution {id_text(id)} any more")
+            answers[id] = ExecutionNotFound.of(id_text(id))
         elif one.status in _IS_CANCELLED:
             answers[id] = ItemOutcome.SUCCEEDED
         elif one.status in TERMINAL:
-            answers[id] = ExecutionEnded(f"execution {id_text(id)} has ended: it is {one.status}")
+            answers[id] = ExecutionEnded.of(id_text(id), one.status)
         elif one.worker is None:
             orphaned.append(one)
     after = yield from cancel_family(context, orphaned, CancelWish(wishes.reason, wishes.force), at)
@@ -108,8 +108,8 @@ def _delete(
     found: Answers = {}
     for id, answer in zip(ids, answers, strict=True):
         # A filter chooses children beside their parents, and these take them along.
-        is_gone = answer is None or (wishes.is_chosen and isinstance(answer, ExecutionNotFound))
-        found[id] = ItemOutcome.SUCCEEDED if is_gone or answer is None else answer
+        took_along = wishes.is_chosen and isinstance(answer, ExecutionNotFound)
+        found[id] = ItemOutcome.SUCCEEDED if answer is None or took_along else answer
     return found
 
 

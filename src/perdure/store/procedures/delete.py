@@ -26,7 +26,7 @@ def delete_executions(context: Context, command: DeleteExecutions) -> Procedure[
     for id in dict.fromkeys(command.ids):
         one = found.get(id)
         if one is None or one.workspace != command.workspace:
-            answers[id] = ExecutionNotFound(f"there is no execution {id_text(id)}", id=id_text(id))
+            answers[id] = ExecutionNotFound.of(id_text(id))
         elif one.status not in TERMINAL:
             answers[id] = _not_ended(one, f"execution {id_text(id)} has not ended: it is {one.status}")
         elif one.parent is not None and (above := parents.get(one.parent)) and above.status not in TERMINAL:

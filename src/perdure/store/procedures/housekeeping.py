@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.clock import DAY, HOUR
+from perdure.base.codec import decode, encode_text
+from perdure.base.histogram import packed, unpacked
 from perdure.store.commands import FoldCounters, ForgetKeys, ForgetRates, ForgetWorkers, ProbeSpace, TrimFeed
+from perdure.store.interface import WRITERS_KEPT
 from perdure.store.procedures.context import Context
-from perdure.store.statements import All, Many, Procedure
+from perdure.store.statements import All, Lock, Many, Procedure
 
 HOURS_A_DAY = DAY // HOUR
 ALL_FLOWS = ""
@@ -21,24 +24,30 @@ def fold_counters(context: Context, command: FoldCounters) -> Procedure[int]:
     sums = yield All("counter_deltas_sum", {"limit": command.limit})
     if not sums:
         return 0
-    counters, hours, days, totals = Sums(), Sums(), Sums(), Sums()
+    if durations := _durations(sums):
+        # What is read, added to and written back is not to be changed by another process meanwhile.
+        yield Lock("fold", sorted({(key[0],) for key in durations}))
+    counters, hours, hour_totals, days, totals = Sums(), Sums(), Sums(), Sums(), Sums()
     for workspace, flow, status, trigger_kind, hour, _, delta, _, _ in sums:
         counters[workspace, flow, status, trigger_kind, hour] += delta
         hours[workspace, status, trigger_kind, hour] += delta
+        hour_totals[workspace, hour] += delta
         totals[workspace, flow, status, trigger_kind] += delta
         days[workspace, flow, status, trigger_kind, hour // HOURS_A_DAY] += delta
     for add, drop, found in (
         ("counters_add", "counters_drop", counters),
         ("hours_add", "hours_drop", hours),
+        ("hour_totals_add", "hour_totals_drop", hour_totals),
         ("days_add", "days_drop", days),
         ("totals_add", "totals_drop", totals),
-        ("durations_add", "durations_drop", _durations(sums)),
+        ("durations_add", "durations_drop", durations),
     ):
         # What an execution passes through between two folds comes to nothing here, and leaves no row.
         if changed := sorted((key, delta) for key, delta in found.items() if delta):
             yield Many(add, [(*key, delta) for key, delta in changed])
         if less := [key for key, delta in changed if delta < 0]:
             yield Many(drop, less)
+    yield from _add_duration_totals(durations)
     yield All("counter_deltas_drop", {"last": max(row[7] for row in sums)})
     return sum(row[8] for row in sums)
 
@@ -55,6 +64,32 @@ def _durations(sums: Sequence[Sequence[Any]]) -> Sums:
             found[(workspace, "day", name, hour // HOURS_A_DAY, *rest)] += delta
         found[(workspace, "hour", ALL_FLOWS, hour, *rest)] += delta
     return found
+
+
+def _add_duration_totals(durations: Sums) -> Procedure[None]:
+    """Whatever became of them and what started them: a period and flow has one row, which is read and written whole."""
+    changes: defaultdict[tuple[Any, ...], dict[int, int]] = defaultdict(dict)
+    for (workspace, grain, flow, period, _, _, bucket), delta in durations.items():
+        added = changes[workspace, grain, flow, period]
+        added[bucket] = added.get(bucket, 0) + delta
+    if not changes:
+        return
+    known = yield Many("duration_totals_of", sorted(changes))
+    stored = {tuple(key): unpacked(decode(histogram)) for *key, histogram in known}
+    kept, gone = [], []
+    for place, added in sorted(changes.items()):
+        counts = stored.get(place, {})
+        for bucket, delta in added.items():
+            counts[bucket] = counts.get(bucket, 0) + delta
+        numbers = packed(counts if all(counts.values()) else {key: count for key, count in counts.items() if count})
+        if numbers:
+            kept.append((*place, encode_text(numbers)))
+        elif place in stored:
+            gone.append(place)
+    if kept:
+        yield Many("duration_totals_put", kept)
+    if gone:
+        yield Many("duration_totals_drop", gone)
 
 
 def forget_keys(context: Context, command: ForgetKeys) -> Procedure[int]:
@@ -85,8 +120,9 @@ def probe_space(context: Context, command: ProbeSpace) -> Procedure[None]:
 
 
 def trim_feed(context: Context, command: TrimFeed) -> Procedure[int]:
-    """The newest row of every writer stays, so that its numbers go on after a restart."""
-    stale = yield All("feed_stale", {"before": command.before, "limit": command.limit})
+    """The newest row of every writer stays as long as the writer is known, so that readers see what they have missed; in a
+    file for ever, so that its numbers go on after a restart."""
+    stale = yield All("feed_stale", {"before": command.before, "limit": command.limit, "writers_kept": WRITERS_KEPT})
     if stale:
         yield Many("feed_drop", stale)
     return len(stale)

@@ -30,9 +30,9 @@ def locked(workspace: str, execution_id: bytes) -> Procedure[Standing]:
     one = (yield from standings([execution_id])).get(execution_id)
     name = id_text(execution_id)
     if one is None or one.workspace != workspace:
-        raise ExecutionNotFound(f"there is no execution {name}", id=name)
+        raise ExecutionNotFound.of(name)
     if one.status in TERMINAL:
-        raise ExecutionEnded(f"execution {name} has ended: it is {one.status}", id=name, status=str(one.status))
+        raise ExecutionEnded.of(name, one.status)
     stopping = one.status == ExecutionStatus.CANCELLING
     if one.worker is not None and not stopping:
         # Its owner has a message that ends it, and has not read it yet.

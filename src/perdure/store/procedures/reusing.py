@@ -33,7 +33,7 @@ def missing_sources(news: Sequence[NewExecution]) -> Procedure[dict[int, Executi
     # A deletion takes all events before the first node run: while one is left, none was missing in what was planned.
     whole = {id for (id,) in (yield Many("executions_with_events", sorted((id,) for id in found)))} if found else set()
     return {
-        index: ExecutionNotFound(f"there is no execution {id_text(new.reuse.source)} any more")
+        index: ExecutionNotFound.of(id_text(new.reuse.source))
         for index, new in enumerate(news)
         if new.reuse is not None and new.reuse.source not in whole
     }

@@ -51,7 +51,7 @@ def tag_executions(
     for id in dict.fromkeys(ids):
         one = found.get(id)
         if one is None or one.workspace != workspace:
-            answers[id] = ExecutionNotFound(f"there is no execution {id_text(id)}", id=id_text(id))
+            answers[id] = ExecutionNotFound.of(id_text(id))
             continue
         before: Tags = decode(texts[id])
         after = {key: value for key, value in before.items() if key not in wish.remove} | dict(wish.put)

@@ -69,6 +69,11 @@ ON CONFLICT (workspace, flow, status, trigger_kind, hour) DO UPDATE SET count = 
 INSERT INTO hours {insert}
 ON CONFLICT (workspace, hour, status, trigger_kind) DO UPDATE SET count = hours.count + excluded.count;
 
+-- name: hour_totals_add
+-- rows: workspace text, hour bigint, count bigint
+INSERT INTO hour_totals {insert}
+ON CONFLICT (workspace, hour) DO UPDATE SET count = hour_totals.count + excluded.count;
+
 -- name: days_add
 -- rows: workspace text, flow text, status text, trigger_kind text, day bigint, count bigint
 INSERT INTO days {insert}
@@ -84,6 +89,26 @@ ON CONFLICT (workspace, flow, status, trigger_kind) DO UPDATE SET count = totals
 INSERT INTO durations {insert}
 ON CONFLICT (workspace, grain, flow, period, status, trigger_kind, bucket)
 DO UPDATE SET count = durations.count + excluded.count;
+
+-- name: duration_totals_of
+-- rows: workspace text, grain text, flow text, period bigint
+-- returns: workspace text, grain text, flow text, period bigint, histogram text
+WITH {batch}
+SELECT d.workspace, d.grain, d.flow, d.period, d.histogram
+FROM batch CROSS JOIN duration_totals AS d ON d.workspace = batch.workspace AND d.grain = batch.grain
+    AND d.flow = batch.flow AND d.period = batch.period;
+
+-- name: duration_totals_put
+-- rows: workspace text, grain text, flow text, period bigint, histogram text
+INSERT INTO duration_totals {insert}
+ON CONFLICT (workspace, grain, flow, period) DO UPDATE SET histogram = excluded.histogram;
+
+-- name: duration_totals_drop
+-- rows: workspace text, grain text, flow text, period bigint
+WITH {batch}
+DELETE FROM duration_totals
+WHERE
+    (workspace, grain, flow, period) IN (SELECT batch.workspace, batch.grain, batch.flow, batch.period FROM batch);
 
 -- What has come to nothing: every execution passes through a few states, and is deleted in the end.
 -- name: counters_drop
@@ -103,6 +128,11 @@ WHERE
     (workspace, status, trigger_kind, hour)
     IN (SELECT batch.workspace, batch.status, batch.trigger_kind, batch.hour FROM batch)
     AND count = 0;
+
+-- name: hour_totals_drop
+-- rows: workspace text, hour bigint
+WITH {batch}
+DELETE FROM hour_totals WHERE (workspace, hour) IN (SELECT batch.workspace, batch.hour FROM batch) AND count = 0;
 
 -- name: days_drop
 -- rows: workspace text, flow text, status text, trigger_kind text, day bigint

@@ -82,7 +82,55 @@ SELECT {operation} FROM operations AS o WHERE o.workspace = :workspace AND o.id 
 -- returns: {operation}
 SELECT {operation}
 FROM operations AS o
-WHERE o.workspace = :workspace AND o.id < :before
+WHERE
+    o.workspace = :workspace
+    AND o.id >= :first
+    AND o.id < :before
+    AND o.created_at >= :created_after
+    AND o.created_at < :created_before
+ORDER BY o.id DESC
+LIMIT :limit;
+
+-- name: operation_list_by_status
+-- returns: {operation}
+SELECT {operation}
+FROM operations AS o
+WHERE
+    o.workspace = :workspace
+    AND o.status = :status
+    AND o.id >= :first
+    AND o.id < :before
+    AND o.created_at >= :created_after
+    AND o.created_at < :created_before
+ORDER BY o.id DESC
+LIMIT :limit;
+
+-- name: operation_list_by_action
+-- returns: {operation}
+SELECT {operation}
+FROM operations AS o
+WHERE
+    o.workspace = :workspace
+    AND o.action = :action
+    AND o.id >= :first
+    AND o.id < :before
+    AND o.created_at >= :created_after
+    AND o.created_at < :created_before
+ORDER BY o.id DESC
+LIMIT :limit;
+
+-- name: operation_list_by_both
+-- returns: {operation}
+SELECT {operation}
+FROM operations AS o
+WHERE
+    o.workspace = :workspace
+    AND o.status = :status
+    AND o.action = :action
+    AND o.id >= :first
+    AND o.id < :before
+    AND o.created_at >= :created_after
+    AND o.created_at < :created_before
 ORDER BY o.id DESC
 LIMIT :limit;
 
@@ -99,6 +147,19 @@ LIMIT :limit;
 SELECT {operation_item}
 FROM operation_items AS i
 WHERE i.operation_id = :id AND i.outcome = :outcome AND i.n > :after
+ORDER BY i.n
+LIMIT :limit;
+
+-- Of what owners were asked for: what has ended, is about to, has lost its owner, or is gone.
+-- name: operation_items_news
+-- returns: {operation_item}
+SELECT {operation_item}
+FROM operation_items AS i
+LEFT JOIN executions AS e ON e.id = i.execution_id
+WHERE
+    i.operation_id = :id
+    AND i.outcome = 'asked'
+    AND (e.id IS NULL OR e.worker IS NULL OR e.status = 'cancelling' OR e.finished_at IS NOT NULL)
 ORDER BY i.n
 LIMIT :limit;
 

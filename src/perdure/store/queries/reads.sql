@@ -119,6 +119,14 @@ WHERE
 ORDER BY r.ordinal, r.label
 LIMIT :limit;
 
+-- name: node_runs_in_status
+-- returns: {node_run}
+SELECT {node_run}
+FROM executions AS e CROSS JOIN node_runs AS r ON r.execution_id = e.id
+WHERE e.id = :id AND e.workspace = :workspace AND r.status = :status
+ORDER BY r.node, r.ordinal, r.label
+LIMIT :limit;
+
 -- name: node_run_summary
 -- returns: node text, type text, status text, runs bigint, attempts bigint, duration_us_sum bigint, started_at bigint, finished_at bigint
 SELECT

@@ -39,20 +39,45 @@ SELECT t.execution_id FROM search_tail AS t WHERE t.workspace = :workspace ORDER
 SELECT coalesce(max(s.number), 0) FROM search_segments AS s;
 
 -- name: search_segments_put
--- rows: number bigint, workspace text, first_id uuid, last_id uuid, members bytea
+-- rows: number bigint, workspace text, first_id uuid, last_id uuid, members bytea, size bigint, volume bigint, place bigint
 INSERT INTO search_segments {insert};
 
 -- name: search_parts_put
--- rows: segment bigint, part bigint, grams bytea
-INSERT INTO search_parts {insert};
+-- rows: volume bigint, part bigint, grams bytea
+INSERT INTO search_parts {insert} ON CONFLICT (volume, part) DO UPDATE SET grams = excluded.grams;
 
 -- name: search_segments
 -- returns: number bigint, first_id uuid, last_id uuid
 SELECT s.number, s.first_id, s.last_id FROM search_segments AS s WHERE s.workspace = :workspace;
 
 -- name: search_segments_passed
+-- returns: number bigint, volume bigint
+SELECT s.number, s.volume FROM search_segments AS s WHERE s.last_id < :oldest ORDER BY s.last_id LIMIT :limit;
+
+-- Segments of so many executions that are in no volume with others.
+-- name: search_segments_loose
 -- returns: number bigint
-SELECT s.number FROM search_segments AS s WHERE s.last_id < :oldest ORDER BY s.last_id LIMIT :limit;
+SELECT s.number
+FROM search_segments AS s
+WHERE s.workspace = :workspace AND s.size = :size AND s.volume = s.number
+ORDER BY s.number
+LIMIT :limit;
+
+-- The largest of those that are smaller.
+-- name: search_segment_open
+-- returns: number bigint, members bytea
+SELECT s.number, s.members
+FROM search_segments AS s
+WHERE s.workspace = :workspace AND s.size < :size AND s.volume = s.number
+ORDER BY s.size DESC
+LIMIT 1;
+
+-- name: search_places
+-- rows: number bigint
+-- returns: number bigint, volume bigint, place bigint
+WITH {batch}
+SELECT s.number, s.volume, s.place
+FROM batch CROSS JOIN search_segments AS s ON s.number = batch.number;
 
 -- name: search_members
 -- rows: number bigint
@@ -62,18 +87,42 @@ SELECT s.number, s.members
 FROM batch CROSS JOIN search_segments AS s ON s.number = batch.number;
 
 -- name: search_parts
--- rows: segment bigint, part bigint
--- returns: segment bigint, part bigint, grams bytea
+-- rows: volume bigint, part bigint
+-- returns: volume bigint, part bigint, grams bytea
 WITH {batch}
-SELECT p.segment, p.part, p.grams
-FROM batch CROSS JOIN search_parts AS p ON p.segment = batch.segment AND p.part = batch.part;
+SELECT p.volume, p.part, p.grams
+FROM batch CROSS JOIN search_parts AS p ON p.volume = batch.volume AND p.part = batch.part;
+
+-- name: search_parts_between
+-- rows: volume bigint, first bigint, last bigint
+-- returns: volume bigint, part bigint, grams bytea
+WITH {batch}
+SELECT p.volume, p.part, p.grams
+FROM batch CROSS JOIN search_parts AS p ON p.volume = batch.volume AND p.part BETWEEN batch.first AND batch.last;
+
+-- name: search_segments_move
+-- rows: number bigint, volume bigint, place bigint
+WITH {batch}
+UPDATE search_segments
+SET volume = batch.volume, place = batch.place
+FROM batch
+WHERE search_segments.number = batch.number;
+
+-- name: search_volumes_used
+-- rows: volume bigint
+-- returns: volume bigint
+WITH {batch}
+SELECT batch.volume FROM batch WHERE EXISTS (SELECT 1 FROM search_segments AS s WHERE s.volume = batch.volume);
 
 -- name: search_segments_drop
 -- rows: number bigint
 WITH {batch}
-DELETE FROM search_parts WHERE segment IN (SELECT batch.number FROM batch);
-WITH {batch}
 DELETE FROM search_segments WHERE number IN (SELECT batch.number FROM batch);
+
+-- name: search_parts_drop
+-- rows: volume bigint
+WITH {batch}
+DELETE FROM search_parts WHERE volume IN (SELECT batch.volume FROM batch);
 
 -- name: search_clear
 DELETE FROM search_parts;

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from perdure.base.codec import decode
+from perdure.base.ids import FIRST_ID, LAST_ID
 from perdure.store.procedures.rows import artifact_of
 from perdure.store.reads.reader import Reader
 from perdure.store.records import ArtifactRecord, FlowRecord, FlowVersionRecord, TokenRecord, WorkerRecord
@@ -13,8 +14,6 @@ from perdure.store.statements import All, Many, Procedure, T
 
 WORKERS_SHOWN = 1_000
 _AFTER_ALL = "\U0010ffff"
-_FIRST_ID = bytes(16)
-_LAST_ID = b"\xff" * 16
 _NO_NUMBER = 1 << 62
 
 
@@ -57,9 +56,9 @@ class StoredArtifacts:
         """Of one execution: oldest first; of the workspace: newest first."""
         span: dict[str, Any] = {"workspace": workspace, "limit": limit}
         if execution_id is None:
-            request = All("artifacts_of_workspace", {**span, "before": after or _LAST_ID})
+            request = All("artifacts_of_workspace", {**span, "before": after or LAST_ID})
         else:
-            request = All("artifacts_of_execution", {**span, "execution_id": execution_id, "after": after or _FIRST_ID})
+            request = All("artifacts_of_execution", {**span, "execution_id": execution_id, "after": after or FIRST_ID})
         return await self._read(_made(request, artifact_of))
 
 

@@ -37,9 +37,10 @@ _COLUMNS = {
     "day": Column("c.day", "bigint"),
 }
 
-_DELTAS = f"SELECT d.*, d.hour / {HOURS_A_DAY} AS day, d.delta AS count FROM counter_deltas AS d"  # noqa: S608
-_FLOWLESS = f"SELECT h.*, h.hour / {HOURS_A_DAY} AS day FROM hours AS h"  # noqa: S608
-_HOURS = f"SELECT h.*, h.hour / {HOURS_A_DAY} AS day FROM counters AS h"  # noqa: S608
+_DELTAS = "SELECT d.*, d.delta AS count FROM counter_deltas AS d"
+_FLOWLESS = "SELECT * FROM hours"
+_HOURS = "SELECT * FROM counters"
+_UNDIVIDED = "SELECT * FROM hour_totals"
 _DAYS = "SELECT * FROM days"
 _TOTALS = "SELECT * FROM totals"
 
@@ -120,31 +121,45 @@ def _from_executions(workspace: str, filter: ExecutionFilter, group_by: Sequence
 
 def _from_counters(workspace: str, filter: ExecutionFilter, group_by: Sequence[str], hours: Span) -> Procedure[Groups]:
     query = counter_query(workspace, filter, group_by, hours)
-    groups: Groups = {}
-    for row in (yield query):
-        *key, count = row
-        for index, name in enumerate(group_by):
-            if name == "namespace":
-                key[index] = key[index].partition("/")[0]
-        if count:
-            _add(groups, {tuple(key): count})
-    return groups
+    rows = yield query
+    groups: Groups = {tuple(row[:-1]): row[-1] for row in rows if row[-1]}
+    return _by_namespace(groups, group_by.index("namespace")) if "namespace" in group_by else groups
+
+
+def _by_namespace(groups: Groups, index: int) -> Groups:
+    """Of groups whose part at `index` is a flow."""
+    found: Groups = {}
+    for key, count in groups.items():
+        _add(found, {(*key[:index], key[index].partition("/")[0], *key[index + 1 :]): count})
+    return found
 
 
 def counter_query(workspace: str, filter: ExecutionFilter, group_by: Sequence[str], hours: Span) -> Query:
     """Sums of the smallest tables that know enough, and of the deltas. A namespace is grouped by its flows."""
     conditions, params = _conditions(workspace, filter)
     columns = [_COLUMNS["flow" if name == "namespace" else name] for name in group_by]
-    picks = ", ".join([f"{column.name} AS g{index}" for index, column in enumerate(columns)] + ["c.count AS count"])
+    names = [f"g{index}" for index in range(len(columns))]
     parts = []
-    for index, (source, column, span) in enumerate(_sources(filter, group_by, hours)):
-        where = [*conditions, *_within(column, span, index, params)]
-        parts.append(f"SELECT {picks} FROM ({source}) AS c WHERE {' AND '.join(where)}")  # noqa: S608
-    names = [f"s.g{index}" for index in range(len(columns))]
+    for index, (source, time, span) in enumerate(_sources(filter, group_by, hours)):
+        where = [*conditions, *_within(time, span, index, params)]
+        parts.append(_part(columns, names, source=source, time=time, where=where))
     by = f" GROUP BY {', '.join(names)}" if names else ""
-    sums = ", ".join([*names, "coalesce(sum(s.count), 0)"])
-    sql = f"SELECT {sums} FROM ({' UNION ALL '.join(parts)}) AS s{by}"  # noqa: S608
+    sql = f"SELECT {', '.join([*names, 'CAST(coalesce(sum(s.count), 0) AS bigint)'])} FROM ({' UNION ALL '.join(parts)}) AS s{by}"  # noqa: S608
     return Query(sql, params, (*columns, Column("count", "bigint")))
+
+
+def _part(columns: Sequence[Column], names: Sequence[str], *, source: str, time: str, where: Sequence[str]) -> str:
+    """One table's sums. By columns of its own, so that they are summed in the order of its key: days are made of hours after."""
+    own = [f"c.{time}" if column is _COLUMNS["day"] else column.name for column in columns]
+    shown = [
+        f"p.{name} / {HOURS_A_DAY}" if column is _COLUMNS["day"] and time == "hour" else f"p.{name}"
+        for column, name in zip(columns, names, strict=True)
+    ]
+    picks = "".join(f"{column} AS {name}, " for column, name in zip(own, names, strict=True))
+    told = "".join(f"{column} AS {name}, " for column, name in zip(shown, names, strict=True))
+    by = f" GROUP BY {', '.join(own)}" if own else ""
+    inner = f"SELECT {picks}CAST(sum(c.count) AS bigint) AS count FROM ({source}) AS c WHERE {' AND '.join(where)}{by}"  # noqa: S608
+    return f"SELECT {told}p.count FROM ({inner}) AS p"  # noqa: S608
 
 
 def _sources(filter: ExecutionFilter, group_by: Sequence[str], hours: Span) -> Iterator[tuple[str, str, Span]]:
@@ -153,7 +168,8 @@ def _sources(filter: ExecutionFilter, group_by: Sequence[str], hours: Span) -> I
     first, end = hours
     timed = hours != (None, None) or "hour" in group_by or "day" in group_by
     if timed and filter.flow is None and filter.namespace is None and not {"flow", "namespace"} & set(group_by):
-        yield _FLOWLESS, "hour", hours
+        is_divided = bool(filter.statuses or filter.trigger_kind or {"status", "trigger"} & set(group_by))
+        yield (_FLOWLESS if is_divided else _UNDIVIDED), "hour", hours
         return
     if "hour" in group_by:
         yield _HOURS, "hour", hours

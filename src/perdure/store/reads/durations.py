@@ -1,7 +1,8 @@
 """How long executions took, by group, from the histograms and what is not folded into them yet.
 
-They know workspace, flow, status and trigger; of all times, by day, and by hour where no flow is asked for. A range of creation
-times is widened to whole hours, or whole days where a flow is asked for.
+They know workspace, flow, status and trigger; of all times, by day, and by hour where no flow is asked for. Where neither
+status nor trigger is asked for, one row holds the whole histogram of a period and flow. A range of creation times is widened
+to whole hours, or whole days where a flow is asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.base.clock import DAY, HOUR
+from perdure.base.codec import decode
+from perdure.base.histogram import unpacked
 from perdure.store.interface import ExecutionFilter
 from perdure.store.procedures.housekeeping import ALL_FLOWS, HOURS_A_DAY
 from perdure.store.reads.counted import is_counted
@@ -40,15 +43,26 @@ def group_durations(workspace: str, filter: ExecutionFilter, group_by: Sequence[
     needs_flow = filter.flow is not None or filter.namespace is not None or bool({"flow", "namespace"} & set(group_by))
     if not is_counted(filter) or {"hour", "day"} <= set(group_by) or ("hour" in group_by and needs_flow):
         return {}
+    query = _Query(workspace, filter, group_by, needs_flow=needs_flow)
     found: Histograms = {}
-    for row in (yield _query(workspace, filter, group_by, needs_flow=needs_flow)):
-        *key, bucket, count = row
-        for index, name in enumerate(group_by):
-            if name == "namespace":
-                key[index] = key[index].partition("/")[0]
-        buckets = found.setdefault(tuple(key), {})
-        buckets[bucket] = buckets.get(bucket, 0) + count
+    if filter.statuses or filter.trigger_kind is not None or {"status", "trigger"} & set(group_by):
+        for *key, bucket, count in (yield query.divided()):
+            _add(found, query.group(key), {bucket: count})
+        return found
+    for *key, histogram in (yield query.totals()):
+        _add(found, query.group(key), unpacked(decode(histogram)))
+    for *key, bucket, count in (yield query.fresh()):
+        _add(found, query.group(key), {bucket: count})
     return found
+
+
+def _add(found: Histograms, group: tuple[Any, ...], counts: dict[int, int]) -> None:
+    """`counts` are given away."""
+    buckets = found.setdefault(group, counts)
+    if buckets is counts:
+        return
+    for bucket, count in counts.items():
+        buckets[bucket] = buckets.get(bucket, 0) + count
 
 
 def _grain(filter: ExecutionFilter, group_by: Sequence[str], *, needs_flow: bool) -> str:
@@ -60,23 +74,48 @@ def _grain(filter: ExecutionFilter, group_by: Sequence[str], *, needs_flow: bool
     return "hour" if is_timed else "all"
 
 
-def _query(workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, needs_flow: bool) -> Query:
-    grain = _grain(filter, group_by, needs_flow=needs_flow)
-    where, params = _conditions(workspace, filter, grain)
-    columns = [_COLUMNS[name] for name in group_by]
-    picks = "".join(f"{column.name} AS g{index}, " for index, column in enumerate(columns))
-    if not needs_flow:
-        flows = f"c.flow = '{ALL_FLOWS}'"
-    else:
-        flows = "c.flow = :flow" if filter.flow is not None else f"c.flow > '{ALL_FLOWS}'"
-    folded = f"SELECT {picks}c.bucket, c.count FROM durations AS c WHERE c.grain = :grain AND {flows} AND {where}"  # noqa: S608
-    chosen = " AND c.flow = :flow" if filter.flow is not None else ""
-    fresh = (
-        f"SELECT {picks}c.bucket, c.count FROM ({_DELTAS[grain]}) AS c WHERE c.bucket IS NOT NULL{chosen} AND {where}"  # noqa: S608
-    )
-    names = "".join(f"s.g{index}, " for index in range(len(columns)))
-    sql = f"SELECT {names}s.bucket, sum(s.count) FROM ({folded} UNION ALL {fresh}) AS s GROUP BY {names}s.bucket"  # noqa: S608
-    return Query(sql, params | {"grain": grain}, (*columns, Column("bucket", "bigint"), Column("count", "bigint")))
+class _Query:
+    """What is asked of the tables of durations; rows of (group, …, bucket, count), or of (group, …, histogram)."""
+
+    def __init__(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, needs_flow: bool) -> None:
+        grain = _grain(filter, group_by, needs_flow=needs_flow)
+        where, self._params = _conditions(workspace, filter, grain)
+        self._group_by = group_by
+        self._columns = [_COLUMNS[name] for name in group_by]
+        self._picks = "".join(f"{column.name} AS g{index}, " for index, column in enumerate(self._columns))
+        if not needs_flow:
+            flows = f"c.flow = '{ALL_FLOWS}'"
+        else:
+            flows = "c.flow = :flow" if filter.flow is not None else f"c.flow > '{ALL_FLOWS}'"
+        self._folded_where = f"c.grain = '{grain}' AND {flows} AND {where}"
+        chosen = " AND c.flow = :flow" if filter.flow is not None else ""
+        self._fresh = f"SELECT {self._picks}c.bucket, c.count FROM ({_DELTAS[grain]}) AS c WHERE c.bucket IS NOT NULL{chosen} AND {where}"  # noqa: S608
+
+    def group(self, key: list[Any]) -> tuple[Any, ...]:
+        """Of a row: its flow is told by its namespace where that is asked for."""
+        for index, name in enumerate(self._group_by):
+            if name == "namespace":
+                key[index] = key[index].partition("/")[0]
+        return tuple(key)
+
+    def divided(self) -> Query:
+        """By all that the histograms know."""
+        folded = f"SELECT {self._picks}c.bucket, c.count FROM durations AS c WHERE {self._folded_where}"  # noqa: S608
+        return self._summed(f"{folded} UNION ALL {self._fresh}")
+
+    def totals(self) -> Query:
+        """Whole histograms, without what is not folded yet; several of one group where that is a namespace or a range."""
+        sql = f"SELECT {self._picks}c.histogram FROM duration_totals AS c WHERE {self._folded_where}"  # noqa: S608
+        return Query(sql, self._params, (*self._columns, Column("histogram", "text")))
+
+    def fresh(self) -> Query:
+        """What is not folded yet."""
+        return self._summed(self._fresh)
+
+    def _summed(self, rows: str) -> Query:
+        names = "".join(f"s.g{index}, " for index in range(len(self._columns)))
+        sql = f"SELECT {names}s.bucket, sum(s.count) FROM ({rows}) AS s GROUP BY {names}s.bucket"  # noqa: S608
+        return Query(sql, self._params, (*self._columns, Column("bucket", "bigint"), Column("count", "bigint")))
 
 
 def _conditions(workspace: str, filter: ExecutionFilter, grain: str) -> tuple[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -97,9 +97,15 @@ def _commits(
 
 def _chunks(entries: Sequence[FeedEntry]) -> Procedure[list[EventChunk]]:
     spans = [(entry.execution_id, entry.first_seq) for entry in entries]
-    rows = (yield Many("event_chunks_at", sorted(set(spans)))) if spans else []
-    chunks = {(row[0], row[3]): chunk_of(row) for row in rows}
+    chunks = yield from _chunks_at(spans)
     return [chunks[span] for span in spans if span in chunks]
+
+
+def _chunks_at(spans: Iterable[Span]) -> Procedure[dict[Span, EventChunk]]:
+    """Those that are there."""
+    wanted = sorted(set(spans))
+    rows = (yield Many("event_chunks_at", wanted)) if wanted else []
+    return {(row[0], row[3]): chunk_of(row) for row in rows}
 
 
 def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[tuple[int, int, list[EventChunk]]]]:
@@ -109,7 +115,5 @@ def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[t
     for writer, n, text in (yield Many("feed_after", behind)) if behind else ():
         spans = [(bytes.fromhex(id), first) for id, first, _, owner in _entries.decode(text) if owner == workspace]
         commits.append((writer, n, spans))
-    wanted = sorted({span for _, _, spans in commits for span in spans})
-    rows = (yield Many("event_chunks_at", wanted)) if wanted else []
-    chunks = {(row[0], row[3]): chunk_of(row) for row in rows}
+    chunks = yield from _chunks_at(span for _, _, spans in commits for span in spans)
     return [(writer, n, [chunks[span] for span in spans if span in chunks]) for writer, n, spans in commits]

@@ -13,7 +13,7 @@ from perdure.errors import InvalidRequest
 from perdure.store.interface import ExecutionFilter, Listing, Page, Statistics
 from perdure.store.procedures.flows import UNFINISHED
 from perdure.store.procedures.rows import payload_of, record_of
-from perdure.store.reads.counted import count_executions, group_executions, group_newest, is_counted
+from perdure.store.reads.counted import Groups, count_executions, group_executions, group_newest, is_counted
 from perdure.store.reads.durations import group_durations
 from perdure.store.reads.filters import GROUPS
 from perdure.store.reads.listing import list_page
@@ -53,14 +53,9 @@ class StoredExecutions:
     async def count(self, workspace: str, filter: ExecutionFilter, cap: int | None = None) -> int:
         return await self._read(count_executions(workspace, filter, cap), consistent=True)
 
-    async def stats(self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str]) -> list[dict[str, Any]]:
-        """Hours and days are given by the microsecond at which they begin. Raises `InvalidRequest`."""
-        _check_groups(group_by)
-        return await self._read(_stats(workspace, filter, list(dict.fromkeys(group_by))), consistent=True)
-
     async def statistics(
-        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool, exact: bool
-    ) -> Statistics:
+        self, workspace: str, filter: ExecutionFilter, group_by: Sequence[str], *, durations: bool = False, exact: bool = True,
+    ) -> Statistics:  # fmt: skip
         _check_groups(group_by)
         names = list(dict.fromkeys(group_by))
         procedure = _statistics(workspace, filter, names, durations=durations, exact=exact)
@@ -171,30 +166,24 @@ def _statistics(
         groups, is_exact = (yield from group_executions(workspace, filter, group_by)), True
     else:
         groups, is_exact = yield from group_newest(workspace, filter, group_by, LOOKED_AT)
-    histograms = (yield from group_durations(workspace, filter, group_by)) if durations else {}
-    rows = [
-        {
-            **{name: _group_value(name, part) for name, part in zip(group_by, key, strict=True)},
-            "count": count,
-            "duration_us": percentiles(histograms.get(key, {}), SHARES),
-        }
-        for key, count in sorted(groups.items())
-        if count
-    ]
+    rows = _rows(groups, group_by)
+    if durations:
+        histograms = yield from group_durations(workspace, filter, group_by)
+        for key, row in zip(sorted(groups), rows, strict=True):
+            row["duration_us"] = percentiles(histograms.get(key, {}), SHARES)
     return Statistics(rows, is_exact)
 
 
-def _stats(workspace: str, filter: ExecutionFilter, group_by: list[str]) -> Procedure[list[dict[str, Any]]]:
-    groups = yield from group_executions(workspace, filter, group_by)
-    return [
-        {**{name: _group_value(name, part) for name, part in zip(group_by, key, strict=True)}, "count": count}
-        for key, count in sorted(groups.items())
-        if count
+def _rows(groups: Groups, group_by: list[str]) -> list[dict[str, Any]]:
+    """In the order of their groups; there may be thousands of hours."""
+    rows: list[dict[str, Any]] = [
+        dict(zip((*group_by, "count"), (*key, count), strict=True)) for key, count in sorted(groups.items())
     ]
-
-
-def _group_value(name: str, value: Any) -> Any:
-    return value * {"hour": HOUR, "day": DAY}[name] if name in ("hour", "day") else value
+    for name, length in (("hour", HOUR), ("day", DAY)):
+        if name in group_by:
+            for row in rows:
+                row[name] *= length
+    return rows
 
 
 def _unfinished_like(like: dict[str, Any]) -> Procedure[ExecutionRecord | None]:

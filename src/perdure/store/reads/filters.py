@@ -128,23 +128,15 @@ class FilterQuery:
         return found
 
     def _created(self, filter: ExecutionFilter) -> None:
-        """Creation times as ranges of ids, widened by the farthest that the two ever were apart.
-
-        Whatever started or ended before a time was created before it.
-        """
         if filter.created_after is not None:
-            self.params |= {
-                "created_after": filter.created_after,
-                "least_id": id_floor(filter.created_after - self._skew),
-            }
+            self.params["created_after"] = filter.created_after
             self._residual["created_after"] = "e.created_at >= :created_after"
         if filter.created_before is not None:
             self.params["created_before"] = filter.created_before
             self._residual["created_before"] = "e.created_at < :created_before"
-        ends = [filter.created_before, filter.started_before, filter.finished_before]
-        known = [end for end in ends if end is not None]
-        if known:
-            self.params["most_id"] = id_floor(min(known) + self._skew + 1000)
+        for name, id in zip(("least_id", "most_id"), id_bounds(filter, self._skew), strict=True):
+            if id is not None:
+                self.params[name] = id
 
     def _id_range(self, column: str, page: Page | None) -> list[str]:
         found = [f"{column} >= :least_id"] if "least_id" in self.params else []
@@ -246,7 +238,7 @@ class FilterQuery:
             # A planner that knew the class would think of the largest as of all rows, and take another index.
             self.params[f"lag_{lag}"] = lag
             if since is not None:
-                self.params[f"least_id_{lag}"] = id_floor(max(since - 100**lag - self._skew, 0))
+                self.params[f"least_id_{lag}"] = id_floor(since - 100**lag - self._skew)
                 driving.append(f"e.id >= :least_id_{lag}")
             walks.append(_walk(driving, checks, source="executions AS e {by executions_by_lag}"))
         if filter.finished_after is None and filter.finished_before is None:
@@ -288,7 +280,7 @@ class FilterQuery:
         """At most `cap`, where it is given; of all, or of what a page's bounds hold."""
         bound = "" if cap is None else f" LIMIT {cap}"
         walks = [
-            f"SELECT * FROM (SELECT 1 {(walk if checked else walk.bare).sql(checked=checked)}{bound}) AS walk_{index}"  # noqa: S608
+            f"SELECT * FROM (SELECT 1 {(walk if checked and walk.checks else walk.bare).sql(checked=checked)}{bound}) AS walk_{index}"  # noqa: S608
             for index, walk in enumerate(self._walks(page))
         ]
         sql = f"SELECT count(*) FROM ({' UNION ALL '.join(walks)}{bound}) AS found"  # noqa: S608
@@ -306,6 +298,20 @@ class FilterQuery:
 
 
 GROUPS: Mapping[str, Column] = _GROUPS
+
+
+def id_bounds(filter: ExecutionFilter, skew: int) -> tuple[bytes | None, bytes | None]:
+    """Between which ids creation times leave matches, widened by the farthest that the two ever were apart.
+
+    Whatever started or ended before a time was created before it.
+    """
+    since = filter.created_after
+    ends = [filter.created_before, filter.started_before, filter.finished_before]
+    until = min((end for end in ends if end is not None), default=None)
+    return (
+        None if since is None else id_floor(since - skew),
+        None if until is None else id_floor(until + skew + 1000),
+    )
 
 
 def _roomy(rows: int) -> int:

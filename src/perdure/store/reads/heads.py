@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perdure.base.ids import id_floor
+from perdure.base.ids import FIRST_ID, LAST_ID
 from perdure.store.interface import ExecutionFilter
 from perdure.store.reads.counted import id_skew
+from perdure.store.reads.filters import id_bounds
 from perdure.store.reads.reader import Reader
 from perdure.store.records import TextHead
 from perdure.store.statements import All, Many, Procedure
@@ -34,12 +35,8 @@ class StoredHeads:
 
 def _bounds(filter: ExecutionFilter) -> Procedure[tuple[bytes, bytes]]:
     skew = yield from id_skew(filter)
-    first, last = bytes(16), b"\xff" * 16
-    if filter.created_after is not None:
-        first = id_floor(max(filter.created_after - skew, 0))
-    if filter.created_before is not None:
-        last = id_floor(filter.created_before + skew + 1000)
-    return first, last
+    first, last = id_bounds(filter, skew)
+    return first or FIRST_ID, last or LAST_ID
 
 
 def _heads(ids: Sequence[bytes]) -> Procedure[list[TextHead]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from perdure.model.recorded import RecordedRun
@@ -30,6 +31,12 @@ class StoredNodeRuns:
 
     async def summary(self, workspace: str, execution_id: bytes) -> list[dict[str, Any]]:
         return await self._read(_summary(workspace, execution_id))
+
+    async def in_status(
+        self, workspace: str, execution_id: bytes, status: NodeStatus, *, limit: int
+    ) -> Sequence[NodeRunRecord]:
+        params = {"workspace": workspace, "id": execution_id, "status": str(status), "limit": limit}
+        return await self._read(_node_runs(All("node_runs_in_status", params)))
 
     async def list(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from perdure.base.ids import FIRST_ID
 from perdure.model.answer import terms_of
 from perdure.store.procedures.rows import wait_of
 from perdure.store.reads.reader import Reader
@@ -14,7 +15,7 @@ from perdure.store.statements import All, Procedure
 MOST_SCANNED = 10_000
 """Rows that one page looks at; a page that would need more ends early, with the place to go on from."""
 _STEP = 500
-_BEGINNING: InboxPlace = (-1, bytes(16), "", -1, "")
+_BEGINNING: InboxPlace = (-1, FIRST_ID, "", -1, "")
 
 
 class StoredWaits:

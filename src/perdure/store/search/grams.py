@@ -12,8 +12,9 @@ SHORTEST = 3
 """Characters that a search must have at least."""
 HEAD = 2_048
 """Characters of each field that are searched, from its beginning."""
-_LAST = 0xFFFFFF
 _SEPARATOR = b"\x00"
+_PLACES = range(4) if sys.byteorder == "little" else range(3, -1, -1)
+"""Of a number's bytes in memory, the least first."""
 
 
 def folded(text: str) -> str:
@@ -37,18 +38,12 @@ def trigrams_of(text: str) -> list[int]:
 
 
 def trigrams_in(texts: Sequence[str]) -> set[int]:
-    """Of all these texts (and a few across their ends). Four bytes at a time go through C; Python sees them once each."""
-    data = _SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
-    if len(data) < SHORTEST:
+    """Of all these texts (and a few across their ends). Each trigram is laid out as four bytes, so that C makes the numbers."""
+    data = _SEPARATOR.join([text.encode("utf-8", "surrogatepass") for text in dict.fromkeys(texts)])
+    count = len(data) - 2
+    if count < 1:
         return set()
-    view = memoryview(data)
-    fours: set[int] = set()
-    for start in range(4):
-        length = (len(data) - start) // 4 * 4
-        if length > 0:
-            fours.update(view[start : start + length].cast("I"))
-    if sys.byteorder == "big":
-        fours = {int.from_bytes(four.to_bytes(4, "big"), "little") for four in fours}
-    found = {four & _LAST for four in fours}
-    found.add(int.from_bytes(data[-3:], "little"))
-    return found
+    laid_out = bytearray(4 * count)
+    for byte in range(3):
+        laid_out[_PLACES[byte] :: 4] = data[byte : byte + count]
+    return set(memoryview(laid_out).cast("I"))

@@ -27,6 +27,14 @@ class Segment(NamedTuple):
     last_id: bytes
 
 
+class OpenSegment(NamedTuple):
+    """One that has room. `members`: its executions, in the order of their groups; `rows`: of its parts."""
+
+    number: int
+    members: list[bytes]
+    rows: list[bytes]
+
+
 class IndexSnapshot(NamedTuple):
     """Of one moment, for one workspace: everything that is in the index is in a segment or in the tail."""
 

@@ -1,7 +1,11 @@
 """A segment: up to 2,048 executions in 64 groups, and for each trigram the groups in which it stands, as bits.
 
-The trigrams are spread over parts, each a row: its trigrams in order (four bytes each), then their groups (eight
-bytes each), little-endian. A search reads the few parts that its trigrams are in.
+The trigrams are spread over parts, each a row. A search reads the few parts that its trigrams are in. Full segments are
+merged into volumes, so that it reads few rows however many segments there are: a row of a volume holds what the rows of
+its segments held, and which segment each of it is of, by its place in the volume.
+
+A row, little-endian: its trigrams in order (four bytes each, once for each segment), their places (a byte each), their
+groups (eight bytes each).
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perdure.store.search.grams import trigrams_in
 
@@ -17,51 +21,79 @@ GROUPS = 64
 GROUP = 32
 """Executions in a group; a search looks into each of them."""
 SEGMENT = GROUPS * GROUP
-PARTS = 1_024
+VOLUME = 64
+"""Segments in a volume."""
+LAST_PART = 1_023
 ID_BYTES = 16
 EVERY_GROUP = (1 << GROUPS) - 1
+_ENTRY_BYTES = 4 + 1 + 8
 
 
 def part_of(gram: int) -> int:
-    """Fibonacci hashing (Knuth, TAOCP 6.4): the bytes of texts are few."""
+    """Of 0 to `LAST_PART`. Fibonacci hashing (Knuth, TAOCP 6.4): the bytes of texts are few."""
     return (gram * 0x9E3779B1 & 0xFFFFFFFF) >> 22
 
 
 class SegmentBuilder:
     """Takes the texts of one group after the other, in the order of their executions."""
 
-    def __init__(self) -> None:
-        self._groups: dict[int, int] = {}
-        self._count = 0
+    def __init__(self, rows: Iterable[bytes] = (), groups: int = 0) -> None:
+        """Begun anew, or with the rows of a segment that has so many groups."""
+        self._groups = {gram: bits for row in rows for gram, _, bits in entries(row)}
+        self._count = groups
+        self._group: set[int] = set()
 
-    def add_group(self, texts: Sequence[str]) -> None:
-        """All folded texts of up to `GROUP` executions."""
+    def add(self, texts: Sequence[str]) -> None:
+        """Folded texts of executions of the group that is begun."""
+        self._group |= trigrams_in(texts)
+
+    def end_group(self) -> None:
+        """Up to `GROUP` executions are in it."""
         bit = 1 << self._count
         groups = self._groups
-        for gram in trigrams_in(texts):
+        for gram in self._group:
             groups[gram] = groups.get(gram, 0) | bit
         self._count += 1
+        self._group.clear()
 
     def parts(self) -> Iterator[tuple[int, bytes]]:
-        """(part, its row's bytes)."""
-        spread: defaultdict[int, list[int]] = defaultdict(list)
-        for gram in self._groups:
-            spread[part_of(gram)].append(gram)
-        for part, grams in sorted(spread.items()):
-            grams.sort()
-            count = len(grams)
-            yield part, struct.pack(f"<{count}I{count}Q", *grams, *(self._groups[gram] for gram in grams))
+        """(part, its row)."""
+        spread: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for gram, groups in self._groups.items():
+            spread[part_of(gram)].append((gram, 0, groups))
+        for part, found in sorted(spread.items()):
+            yield part, _row(found)
 
 
-def groups_with(gram: int, part: bytes) -> int:
-    """The groups in which the trigram stands, as bits, by the row of its part."""
-    count = len(part) // 12
-    grams = struct.unpack_from(f"<{count}I", part)
-    at = bisect_left(grams, gram)
-    if at == count or grams[at] != gram:
-        return 0
-    found: int = struct.unpack_from("<Q", part, 4 * count + 8 * at)[0]
-    return found
+def merged(rows: Mapping[int, bytes]) -> bytes:
+    """The row of a volume, from those of its segments by their places."""
+    return _row([(gram, place, groups) for place, row in rows.items() for gram, _, groups in entries(row)])
+
+
+def entries(row: bytes) -> Iterator[tuple[int, int, int]]:
+    """(trigram, place, groups as bits), in order."""
+    count = len(row) // _ENTRY_BYTES
+    numbers = struct.unpack(f"<{count}I{count}B{count}Q", row)
+    return zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True)
+
+
+def _row(found: list[tuple[int, int, int]]) -> bytes:
+    count = len(found)
+    grams, places, groups = zip(*sorted(found), strict=True)
+    return struct.pack(f"<{count}I{count}B{count}Q", *grams, *places, *groups)
+
+
+def groups_with(gram: int, row: bytes) -> dict[int, int]:
+    """The groups in which the trigram stands, as bits, by place."""
+    count = len(row) // _ENTRY_BYTES
+
+    def at(index: int) -> int:
+        return int.from_bytes(row[4 * index : 4 * index + 4], "little")
+
+    first = bisect_left(range(count), gram, key=at)
+    end = bisect_left(range(count), gram + 1, lo=first, key=at)
+    found = struct.unpack_from(f"<{end - first}Q", row, 5 * count + 8 * first)
+    return dict(zip(row[4 * count + first : 4 * count + end], found, strict=True))
 
 
 def members_of(groups: int, members: bytes) -> list[bytes]:

@@ -23,6 +23,8 @@ WRITER_CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 8 * 1024
 INDEX_CACHE_KIB = 1024
 """Of each connection to the text index: a segment is written once, and a search reads a few small rows of each."""
+HEADS_CACHE_KIB = 1024
+"""Of each connection that reads texts for the index: it goes through the history, and comes back to nothing."""
 CHECKPOINT_PAGES = 4_000
 CHECK_AT_OPEN_LIMIT = 32 * 1024 * 1024
 """Bytes up to which a file is checked through at every start; larger ones are left to `doctor`."""

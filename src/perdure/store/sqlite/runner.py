@@ -93,7 +93,6 @@ class Runner:
 
     def __init__(self, connection: apsw.Connection, library: Library, path: Path) -> None:
         self.connection = connection
-        self.rows = 0
         self._path = path
         self._compiled = {
             name: [Compiled(part, statement.rows, statement.returns) for part in statement.parts]
@@ -134,7 +133,6 @@ class Runner:
 
     def _many(self, request: Many) -> list[Any]:
         answer: list[Any] = []
-        self.rows += len(request.rows)
         for part in self._compiled[request.name]:
             answer = []
             done = 0

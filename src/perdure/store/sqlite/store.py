@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,9 @@ import apsw
 
 from perdure.errors import StoreUnavailable
 from perdure.store.interface import Batch, BatchOutcome
-from perdure.store.procedures.claim import load_execution
-from perdure.store.reads.catalogue import StoredArtifacts, StoredContents, StoredFlows, StoredTokens, StoredWorkers
-from perdure.store.reads.events import StoredEvents
-from perdure.store.reads.executions import StoredExecutions
+from perdure.store.reads.aggregates import Aggregates
 from perdure.store.reads.heads import StoredHeads
-from perdure.store.reads.inbox import ping, unread_messages
-from perdure.store.reads.node_runs import StoredNodeRuns
-from perdure.store.reads.operations import StoredOperations
-from perdure.store.reads.waits import StoredWaits
-from perdure.store.records import Claimed, Message
-from perdure.store.sqlite.connection import open_writer, refuse_foreign_file, refuse_unsafe_library
+from perdure.store.sqlite.connection import HEADS_CACHE_KIB, open_writer, refuse_foreign_file, refuse_unsafe_library
 from perdure.store.sqlite.failures import translated
 from perdure.store.sqlite.lock import OwnerLock
 from perdure.store.sqlite.migrate import migrate, migrations
@@ -36,7 +27,7 @@ from perdure.store.statements import library
 from perdure.store.text_index import TextIndex
 
 
-class SqliteStore:
+class SqliteStore(Aggregates):
     """`perdure.store.interface.Store` on one file, owned by this process until `close`."""
 
     sharing = None
@@ -75,19 +66,9 @@ class SqliteStore:
             self._lock.release()
             raise
         self._readers = Readers(path, known)
-        read = self._readers.read
-        self._read = read
-        self.executions = StoredExecutions(read, known)
-        self.node_runs = StoredNodeRuns(read)
-        self.heads = StoredHeads(read)
-        self.waits = StoredWaits(read)
-        self.events = StoredEvents(read)
-        self.flows = StoredFlows(read)
-        self.artifacts = StoredArtifacts(read)
-        self.operations = StoredOperations(read)
-        self.contents = StoredContents(read)
-        self.tokens = StoredTokens(read)
-        self.workers = StoredWorkers(read)
+        super().__init__(self._readers.read, known)
+        self._head_readers = Readers(path, known, threads=2, cache_kib=HEADS_CACHE_KIB)
+        self.heads = StoredHeads(self._head_readers.read)
         self._index = IndexFile(path, known)
         self.texts = TextIndex(self._index.read, self._index.write, holder="owner")
 
@@ -97,19 +78,6 @@ class SqliteStore:
 
     async def write(self, batch: Batch) -> BatchOutcome:
         return await self._writer.write(batch)
-
-    @property
-    def rows_written(self) -> int:
-        return self._writer.rows
-
-    async def load(self, execution_id: bytes) -> Claimed | None:
-        return await self._read(load_execution(execution_id), consistent=True)
-
-    async def messages(self, execution_ids: Sequence[bytes]) -> dict[bytes, list[Message]]:
-        return await self._read(unread_messages(execution_ids))
-
-    async def ping(self) -> None:
-        await self._read(ping())
 
     async def info(self) -> dict[str, Any]:
         """`{kind, version, schema_version, size_bytes, wal_bytes, search_bytes, path}`."""
@@ -128,6 +96,7 @@ class SqliteStore:
         """The recorder must be closed before."""
         if self._readers is not None:
             self._readers.close()
+            self._head_readers.close()
             self._index.close()
         await self._writer.close()
         self._lock.release()

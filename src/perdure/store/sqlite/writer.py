@@ -28,11 +28,6 @@ class Writer:
         self._runner = Runner(connection, library, path)
         self._feed_n = self._runner.run(_feed_end())
 
-    @property
-    def rows(self) -> int:
-        """Rows handed to the database so far."""
-        return self._runner.rows
-
     def write(self, batch: Batch) -> BatchOutcome:
         """Raises `StoreFull`, `StoreBusy`, `StoreUnavailable`, `StoreDamaged`; then nothing was written."""
         try:

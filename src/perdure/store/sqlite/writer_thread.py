@@ -22,11 +22,6 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    @property
-    def rows(self) -> int:
-        """Rows handed to the database so far."""
-        return self._writer.rows
-
     async def write(self, batch: Batch) -> BatchOutcome:
         """As `Writer.write`."""
         answer: Answer = asyncio.get_running_loop().create_future()

@@ -60,7 +60,11 @@ ORDER BY f.writer, f.n;
 -- Writers that were silent for as long as the feed reaches back, and for a day, are forgotten on the way.
 -- name: feed_stale
 -- returns: writer bigint, n bigint
-DELETE FROM writers WHERE at < least(:before, extract(EPOCH FROM clock_timestamp()) * 1000000 - 86400000000)
+DELETE FROM writers
+WHERE at < least(
+    :before,
+    extract(EPOCH FROM clock_timestamp()) * 1000000 - CASE WHEN n = 0 THEN 86400000000 ELSE :writers_kept END
+)
 RETURNING number;
 SELECT f.writer, f.n
 FROM feed AS f
@@ -115,6 +119,13 @@ WHERE
     AND c.hour = ANY (ARRAY[batch.hour])
     AND c.count = 0;
 
+-- name: hour_totals_drop
+-- rows: workspace text, hour bigint
+WITH {batch}
+DELETE FROM hour_totals AS c
+USING batch
+WHERE c.workspace = ANY (ARRAY[batch.workspace]) AND c.hour = ANY (ARRAY[batch.hour]) AND c.count = 0;
+
 -- name: days_drop
 -- rows: workspace text, flow text, status text, trigger_kind text, day bigint
 WITH {batch}
@@ -154,6 +165,30 @@ WHERE
     AND c.trigger_kind = ANY (ARRAY[batch.trigger_kind])
     AND c.bucket = ANY (ARRAY[batch.bucket])
     AND c.count = 0;
+
+-- name: duration_totals_of
+-- rows: workspace text, grain text, flow text, period bigint
+-- returns: workspace text, grain text, flow text, period bigint, histogram text
+WITH {batch}
+SELECT d.workspace, d.grain, d.flow, d.period, d.histogram
+FROM batch
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM duration_totals AS l
+    WHERE l.workspace = batch.workspace AND l.grain = batch.grain AND l.flow = batch.flow AND l.period = batch.period
+    OFFSET 0
+) AS d;
+
+-- name: duration_totals_drop
+-- rows: workspace text, grain text, flow text, period bigint
+WITH {batch}
+DELETE FROM duration_totals AS d
+USING batch
+WHERE
+    d.workspace = ANY (ARRAY[batch.workspace])
+    AND d.grain = ANY (ARRAY[batch.grain])
+    AND d.flow = ANY (ARRAY[batch.flow])
+    AND d.period = ANY (ARRAY[batch.period]);
 
 -- name: measure_put
 INSERT INTO measures AS s (name, value)

@@ -36,3 +36,15 @@ FROM batch
 WHERE
     operation_items.operation_id = ANY (ARRAY[batch.operation_id])
     AND operation_items.n = ANY (ARRAY[batch.n]);
+
+-- name: operation_items_news
+-- returns: {operation_item}
+SELECT {operation_item}
+FROM operation_items AS i
+LEFT JOIN LATERAL (SELECT * FROM executions AS x WHERE x.id = i.execution_id OFFSET 0) AS e ON TRUE
+WHERE
+    i.operation_id = :id
+    AND i.outcome = 'asked'
+    AND (e.id IS NULL OR e.worker IS NULL OR e.status = 'cancelling' OR e.finished_at IS NOT NULL)
+ORDER BY i.n
+LIMIT :limit;

@@ -26,25 +26,59 @@ WITH {batch}
 SELECT s.number, s.members
 FROM batch CROSS JOIN LATERAL (SELECT * FROM search_segments AS x WHERE x.number = batch.number OFFSET 0) AS s;
 
--- name: search_parts
--- rows: segment bigint, part bigint
--- returns: segment bigint, part bigint, grams bytea
+-- name: search_places
+-- rows: number bigint
+-- returns: number bigint, volume bigint, place bigint
 WITH {batch}
-SELECT p.segment, p.part, p.grams
+SELECT s.number, s.volume, s.place
+FROM batch CROSS JOIN LATERAL (SELECT * FROM search_segments AS x WHERE x.number = batch.number OFFSET 0) AS s;
+
+-- name: search_parts
+-- rows: volume bigint, part bigint
+-- returns: volume bigint, part bigint, grams bytea
+WITH {batch}
+SELECT p.volume, p.part, p.grams
 FROM batch CROSS JOIN LATERAL (
-    SELECT * FROM search_parts AS x WHERE x.segment = batch.segment AND x.part = batch.part OFFSET 0
+    SELECT * FROM search_parts AS x WHERE x.volume = batch.volume AND x.part = batch.part OFFSET 0
 ) AS p;
+
+-- name: search_parts_between
+-- rows: volume bigint, first bigint, last bigint
+-- returns: volume bigint, part bigint, grams bytea
+WITH {batch}
+SELECT p.volume, p.part, p.grams
+FROM batch CROSS JOIN LATERAL (
+    SELECT * FROM search_parts AS x WHERE x.volume = batch.volume AND x.part BETWEEN batch.first AND batch.last OFFSET 0
+) AS p;
+
+-- name: search_segments_move
+-- rows: number bigint, volume bigint, place bigint
+WITH {batch}
+UPDATE search_segments AS s
+SET volume = batch.volume, place = batch.place
+FROM batch
+WHERE s.number = ANY (ARRAY[batch.number]);
+
+-- name: search_volumes_used
+-- rows: volume bigint
+-- returns: volume bigint
+WITH {batch}
+SELECT batch.volume
+FROM batch CROSS JOIN LATERAL (SELECT 1 FROM search_segments AS x WHERE x.volume = batch.volume LIMIT 1) AS s;
 
 -- name: search_segments_drop
 -- rows: number bigint
 WITH {batch}
-DELETE FROM search_parts AS p
-USING batch
-WHERE p.segment = ANY (ARRAY[batch.number]);
-WITH {batch}
 DELETE FROM search_segments AS s
 USING batch
 WHERE s.number = ANY (ARRAY[batch.number]);
+
+-- name: search_parts_drop
+-- rows: volume bigint
+WITH {batch}
+DELETE FROM search_parts AS p
+USING batch
+WHERE p.volume = ANY (ARRAY[batch.volume]);
 
 -- Of the tables of executions:
 
