@@ -62,7 +62,7 @@ async def _serve(
         await asyncio.gather(starting, return_exceptions=True)
         return 0
     await starting
-    _spare_the_collector()
+    spare_the_collector()
     await _tell_ready(server, time.monotonic() - began)
     successor = await _due_or_told(server, signals, None if handover is None else handover.at)
     _log.info("draining", drain_s=settings.drain / 1e6)
@@ -117,7 +117,7 @@ async def _due_or_told(server: Server, signals: StopSignals, last_at: int | None
     return server.leave_to_successor()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What was loaded at start stays; and executions' objects are mostly freed without the collector's help."""
     gc.collect()
     gc.freeze()

@@ -39,6 +39,7 @@ def value(text, view, names=NAMES):
         ("'a' * 10", "invalid_expression", 4, "no matching overload"),
         ("9**9**9", "invalid_expression", 2, "Syntax error"),
         ("input.x.substr(1)", "invalid_expression", 14, "unknown function 'substr'; did you mean 'substring'?"),
+        ("zip(input.x)", "invalid_expression", 3, "unknown function 'zip'; known are abs, all, bind, bool, "),
         ("(" * 50 + "1" + ")" * 50, "expression_budget", 0, "nested too deeply"),
         ("1" * (MAX_EXPRESSION + 1), "limit_exceeded", 0, "at most"),
         ("nodes.in.output", "invalid_expression", 6, "write it in backticks: `in`"),

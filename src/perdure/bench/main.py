@@ -22,6 +22,7 @@ from perdure.bench.processes import allow_many_sockets
 from perdure.bench.report import Report, print_json, print_report, progress
 from perdure.bench.sizes import FULL, QUICK, Sizes
 from perdure.bench.workbench import Workbench, workbench
+from perdure.serving import spare_the_collector
 
 Bench = Callable[[Workbench], Awaitable[list[Figure]]]
 
@@ -71,6 +72,8 @@ def run(
     """
     sizes = QUICK if quick else FULL
     allow_many_sockets()
+    # Engines in this process are measured as they run in a server's.
+    spare_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(measure(names, store=store, sizes=sizes, home=Path.cwd() if home is None else home))
     if as_json:

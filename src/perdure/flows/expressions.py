@@ -18,7 +18,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
 from perdure.base.codec import VALUE_LIMIT, Json
-from perdure.base.nearest import nearest
+from perdure.base.nearest import nearest, nearest_or_all
 from perdure.flows.evaluation import Compiler, Evaluate, Frame, UnsupportedExpression
 from perdure.flows.functions import DECLARED
 from perdure.flows.operators import BudgetExceeded, EvaluationError, type_name
@@ -141,7 +141,7 @@ class Language:
     def _undeclared(self, name: str, text: str, offset: int) -> Fault | None:
         """What a name that is not declared most likely should have been."""
         if text.startswith("(", offset):
-            return Fault("invalid_expression", f"unknown function {name!r}{nearest(name, FUNCTIONS)}", offset)
+            return Fault("invalid_expression", f"unknown function {name!r}{nearest_or_all(name, FUNCTIONS)}", offset)
         root, *path = name.split(".")
         found = re.search(rf"(?<![\w.]){re.escape(root)}\b", text)
         start = text.rfind(root, 0, offset + len(root)) if found else offset
