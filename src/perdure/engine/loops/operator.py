@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 import structlog
 
+from perdure.base.backoff import Backoff
 from perdure.base.clock import SECOND, Clock
 from perdure.base.ids import id_text
 from perdure.engine.eraser import Eraser
@@ -37,8 +38,7 @@ TURN_US = SECOND
 """Then the next operation has its turn."""
 REST_S = 10.0
 """Behind the wake-up by a new operation stands a look for those of dead processes."""
-ASKED_FIRST_S = 0.05
-ASKED_MOST_S = 1.0
+ASKED_FIRST_S, ASKED_MOST_S = 0.05, 1.0
 """Between two looks at what owners elsewhere made of cancellations; those here are heard."""
 LOOK_REST = 4
 """Times as long as a look took, none follows."""
@@ -85,7 +85,7 @@ class Operator:
         """What of the operation `_asked_of` owners were asked for, and perhaps have done by now."""
         self._asked_of: bytes | None = None
         self._heard = asyncio.Event()
-        self._asked_pause_s = ASKED_FIRST_S
+        self._asked_backoff = Backoff(first_s=ASKED_FIRST_S, most_s=ASKED_MOST_S)
 
     async def work(self) -> float:
         while (operation := await self._next()) is not None:
@@ -201,7 +201,7 @@ class Operator:
         after = await self._step(operation, steps)
         took = self._clock.monotonic() - began
         self._portion.done(len(steps))
-        self._asked_pause_s = ASKED_FIRST_S
+        self._asked_backoff.reset()
         # As long as the step took, others have the writer for themselves.
         await asyncio.sleep(took / SECOND)
         return after
@@ -252,7 +252,7 @@ class Operator:
         began = self._clock.monotonic()
         news = await self._store.operations.news(operation.id, MOST)
         if news:
-            self._asked_pause_s = ASKED_FIRST_S
+            self._asked_backoff.reset()
             return await self._step(operation, [Step(n=item.n, execution_id=item.execution_id) for item in news])
         took_s = (self._clock.monotonic() - began) / SECOND
         if not self._asked or not await self._hear():
@@ -274,9 +274,8 @@ class Operator:
 
     async def _hear(self) -> bool:
         try:
-            await asyncio.wait_for(self._heard.wait(), self._pace.pause(self._asked_pause_s))
+            await asyncio.wait_for(self._heard.wait(), self._pace.pause(self._asked_backoff.pause_s()))
         except TimeoutError:
-            self._asked_pause_s = min(2 * self._asked_pause_s, ASKED_MOST_S)
             return False
         return True
 
