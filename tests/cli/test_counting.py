@@ -32,6 +32,10 @@ def test_counts_by_group(command: Command, counted: str) -> None:
         "exact": True,
     }
     assert command("execution", "stats", "--tag", counted, "-o", "name").out == "3\n"
+    assert command("execution", "stats", "--tag", counted, "--tag", "counted", "-o", "name").out == "3\n"
+    by_key = command("execution", "list", "--tag", "counted", "--all", "-o", "name").lines
+    assert {*command("execution", "list", "--tag", counted, "-o", "name").lines} <= {*by_key}
+    assert command("execution", "list", "--tag", "uncounted", "-o", "name").out == ""
 
 
 @pytest.mark.usefixtures("counted")

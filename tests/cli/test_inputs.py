@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from perdure.cli.inputs import parse_edits, parse_inputs, parse_moment, parse_seconds, parse_tags
+from perdure.cli.inputs import parse_edits, parse_inputs, parse_moment, parse_seconds, parse_tag_filters, parse_tags
 from tests.client.clocks import FixedClock
 
 
@@ -61,6 +61,13 @@ def test_edits_are_values_by_node_and_what_is_wrong_names_their_option(tmp_path:
         with pytest.raises(click.BadParameter) as refused:
             parse_edits([given])
         assert refused.value.param_hint == "--edit"
+
+
+def test_a_tag_is_looked_for_with_a_value_or_by_its_key_alone() -> None:
+    assert parse_tag_filters(["team=web", "ticket", "empty="]) == {"team": "web", "ticket": None, "empty": ""}
+    for given in ("", "=x"):
+        with pytest.raises(click.BadParameter, match="key=value"):
+            parse_tag_filters([given])
 
 
 def test_tags() -> None:

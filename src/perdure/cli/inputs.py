@@ -57,6 +57,13 @@ def parse_tags(given: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def parse_tag_filters(given: Sequence[str]) -> dict[str, str | None]:
+    """`key=value` pairs, and keys alone that may have whatever value. Raises click.BadParameter."""
+    return {text: None for text in given if text and "=" not in text} | parse_tags(
+        [text for text in given if not text or "=" in text]
+    )
+
+
 def parse_moment(text: str, clock: Clock, *, ago: bool = False, option: str) -> datetime:
     """An RFC 3339 time, or a duration from now on (`10m`; with `ago`, before now). Raises click.BadParameter."""
     now = datetime.fromtimestamp(clock.now() / SECOND, UTC)

@@ -15,8 +15,8 @@ class Filters(TypedDict, total=False):
     """Any of these."""
     flow: str | None
     namespace: str | None
-    tags: Mapping[str, str] | None
-    """All of these."""
+    tags: Mapping[str, str | None] | None
+    """All of these; None is whatever value."""
     trigger: str | None
     """A kind (`schedule`), or a kind and an id (`schedule:nightly`)."""
     kind: str | None
@@ -52,7 +52,7 @@ def filter_params(filters: Filters) -> dict[str, str | Sequence[str] | None]:
         if isinstance(value, datetime):
             params[name] = value.isoformat()
         elif name == "tags" and isinstance(value, Mapping):
-            params["tag"] = [f"{key}:{one}" for key, one in value.items()]
+            params["tag"] = [key if one is None else f"{key}:{one}" for key, one in value.items()]
         elif isinstance(value, str):
             params[name] = value
         elif isinstance(value, Sequence):

@@ -10,7 +10,7 @@ import click
 
 from perdure.base.clock import SystemClock
 from perdure.cli.completing import complete_flow
-from perdure.cli.inputs import parse_moment, parse_tags
+from perdure.cli.inputs import parse_moment, parse_tag_filters
 from perdure.model.states import ExecutionKind, ExecutionStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,7 +30,7 @@ _OPTIONS = (
         "--status", "statuses", multiple=True, type=click.Choice([*map(str, ExecutionStatus)]), metavar="STATUS",
         help=f"{', '.join(ExecutionStatus)}. May be given often.",
     ),
-    click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Has this tag; of several, all of them."),
+    click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Has this tag, or one of this key; of several, all of them."),
     click.option("--trigger", metavar="KIND[:ID]", help="What started it: schedule, or schedule:nightly."),
     click.option("--parent", metavar="ID", help="Children of one execution."),
     click.option("--root", metavar="ID", help="One execution and all below it."),
@@ -76,7 +76,7 @@ def _decorated(function: F, options: Sequence[Callable[[Any], Any]], plain: Sequ
             if (text := given.pop(option)) is not None
         }
         kept = {name: given.pop(name) for name in plain}
-        chosen: Any = {"status": given.pop("statuses"), "tags": parse_tags(given.pop("tags")), **kept, **moments}
+        chosen: Any = {"status": given.pop("statuses"), "tags": parse_tag_filters(given.pop("tags")), **kept, **moments}
         return function(filters={name: value for name, value in chosen.items() if value not in (None, (), {})}, **given)
 
     decorated: Any = command
