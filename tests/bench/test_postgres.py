@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import uvloop
 
@@ -60,6 +61,26 @@ def assert_tells_of_the_database(figure: Figure, what: str) -> None:
     assert details[f"rows_per_{what}"] > 2
     assert details[f"wal_bytes_per_{what}"] > 100
     assert figure.raw is not None
+
+
+async def test_what_a_session_did_within_a_second_is_counted_too(database: tuple[Postgres, str]) -> None:
+    """It tells at the end of a command, a second after the last time at the earliest."""
+    postgres, name = database
+    session = await asyncpg.connect(postgres.url(name))
+    await session.execute("CREATE TABLE told (n int)")
+
+    async def write() -> None:
+        await session.execute("INSERT INTO told VALUES (1)")
+
+    async with open_postgres_probes(postgres.url(name)) as probes:
+        before = await probes.activity(write)
+        for _ in range(10):
+            await write()
+        done = (await probes.activity(write)).since(before)
+    await session.close()
+
+    assert done.rows_inserted == 11
+    assert done.transactions >= 11
 
 
 async def test_a_database_with_a_store_is_left_alone(database: tuple[Postgres, str], tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from perdure.base.clock import SystemClock
 from perdure.bench.embedded import Embedded
 from perdure.bench.figures import BenchFailed, percentile
 from perdure.store.activity import Activity
+from perdure.store.commands import ProbeSpace
 from perdure.store.probes import Probes
 
 
@@ -64,10 +66,14 @@ class Cost:
 async def metered(probes: Probes, house: Embedded) -> AsyncIterator[Cost]:
     """Measure what is done within; entering and leaving may take seconds."""
     cost = Cost()
-    before = await probes.activity()
-    stats = house.engine.recorder.stats
-    sizes = stats.sizes.copy()
+    recorder = house.engine.recorder
+
+    async def stir() -> None:
+        await recorder.execute(ProbeSpace(at=SystemClock().now()))
+
+    before = await probes.activity(stir)
+    sizes = recorder.stats.sizes.copy()
     yield cost
-    cost.sizes = stats.sizes - sizes
-    after = await probes.activity()
+    cost.sizes = recorder.stats.sizes - sizes
+    after = await probes.activity(stir)
     cost.activity = None if before is None or after is None else after.since(before)

@@ -5,7 +5,7 @@ without us, the raw limits that stand beside its figures.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -54,8 +54,11 @@ class Probes(Protocol):
         """Microseconds of reading the newest executions of a store as bare rows."""
         ...
 
-    async def activity(self) -> Activity | None:
-        """What the database has done so far; None where only we would know."""
+    async def activity(self, stir: Callable[[], Awaitable[object]]) -> Activity | None:
+        """What the database has done so far; None where only we would know.
+
+        `stir` makes the session whose work is to be counted do a little more: only then does it tell of all before.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,8 @@ PREFIX = "perdure_bench_"
 LEFT_BEHIND = DAY
 """So old are those that no run is using any more."""
 SETTLE_S = 1.5
-"""Until sessions have told what they did: they do so about once a second."""
+"""Until a session tells with its next command what it did: at the end of one, and once a second at most. Without a
+command it keeps it for ten seconds."""
 
 _OURS = PREFIX.replace("_", r"\_") + "%"
 
@@ -114,8 +115,9 @@ class PostgresProbes:
         await connection.close()
         return latencies
 
-    async def activity(self) -> Activity:
+    async def activity(self, stir: Callable[[], Awaitable[object]]) -> Activity:
         await asyncio.sleep(SETTLE_S)
+        await stir()
         [(transactions, inserted, updated, deleted, wal_bytes)] = await self._run(All("activity"))
         counted = None if self._counter is None else await self._run(self._counter)
         return Activity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -73,7 +73,7 @@ class SqliteProbes:
         connection.close()
         return latencies
 
-    async def activity(self) -> None:
+    async def activity(self, stir: Callable[[], Awaitable[object]]) -> None:
         """SQLite counts nothing, and has no transactions but ours."""
 
     @contextmanager
