@@ -91,6 +91,7 @@ def _expressions() -> list[Limit]:
         Limit(
             "Characters of all expressions of a flow", count(templates.MAX_EXPRESSIONS_LENGTH), "The flow is refused."
         ),
+        Limit("Characters of the JSON pointers to them", count(templates.MAX_POINTERS_LENGTH), "The flow is refused."),
         Limit("Steps of one evaluation", count(operators.COST_LIMIT), budget),
         Limit("Values that one expression builds", count(expressions.MAX_BUILT_VALUES), budget),
         Limit("A text that one operation builds", f"{count(operators.MAX_TEXT)} characters", budget),
@@ -196,7 +197,8 @@ def _api() -> list[Limit]:
         Limit("Values of the node runs in a fixture", size(lookup.ANSWER_BYTES), "`limit_exceeded`."),
         Limit("Differences that a diff tells of one value or node", count(differences.MOST), "`more` is true."),
         Limit("A value in a diff, as JSON", f"{count(differences.SHOWN)} characters", "It is cut, and `cut` is true."),
-        Limit("Connections", count(listener.MAX_CONNECTIONS), "`too_many_connections`."),
+        Limit("A request's line and fields, with its trailer", size(listener.HEAD_LIMIT), "`head_too_large`."),
+        Limit("Connections", f"{count(listener.MAX_CONNECTIONS)}, and half of the files that the process may open (`ulimit -n`)", "`too_many_connections`."),
         Limit("Event streams (`--streams`)", count(_SERVER.streams), "`too_many_streams`."),
         Limit("Subscriptions of one WebSocket", count(live.SUBSCRIPTIONS), "`too_many_subscriptions`."),
         Limit("A message of a WebSocket's client", size(websocket.MESSAGE_BYTES), "The connection is closed with 1009."),

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,18 @@ async def test_a_read_that_was_under_way_does_not_bring_back_what_was_changed(em
             await asking
         with pytest.raises(FlowNotFound):
             await catalog.program(WORKSPACE, FLOW)
+
+
+async def test_a_large_flow_that_is_read_holds_nobody_up(embedded: Desk) -> None:
+    nodes = "".join(f"  n{at}: {{transform: '${{nodes.n{at - 1}.output + 1}}'}}\n" for at in range(1, 500))
+    text = f"id: one\nnodes:\n  n0: {{transform: 1}}\n{nodes}".encode()
+    await embedded.catalog().put(WORKSPACE, text, media_type="application/yaml")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    turns = [began]
+    reading = asyncio.create_task(embedded.catalog().program(WORKSPACE, FLOW))
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns.append(loop.time())
+    longest = max(after - before for before, after in pairwise(turns))
+    assert longest < (turns[-1] - began) / 2

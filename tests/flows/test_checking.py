@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from perdure.errors import Problem
 from perdure.flows.checking import check_document
 from tests.flows.kinds import KINDS, Kind
@@ -45,6 +47,27 @@ def test_warnings_have_their_places_and_refuse_nothing() -> None:
 
 def test_a_document_without_anything_to_warn_of_has_no_warnings() -> None:
     assert check(TEXT.replace("odd", "even")).warnings == ()
+
+
+class Stumbling(Kind):
+    def warn(self, config: Any) -> list[Problem]:
+        raise KeyError(config)
+
+
+def test_a_type_that_fails_at_its_warnings_is_told_and_refuses_nothing() -> None:
+    types = {**KINDS, "stumbling": Stumbling("stumbling", {})}
+    checked = check_document(TEXT.replace("wary", "stumbling"), media_type="application/yaml", node_types=types)
+    assert checked.program is not None
+    assert checked.warnings[0].detail == "what stumbling would warn of is not known: KeyError: 'odd-first'"
+
+
+@pytest.mark.parametrize("schema", [{"type": "strin"}, {"$ref": "https://example.org/x"}, {"pattern": "("}])
+def test_a_type_whose_schema_is_none_is_named(schema: dict[str, Any]) -> None:
+    types = {**KINDS, "wary": Kind("wary", schema)}
+    checked = check_document(TEXT, media_type="application/yaml", node_types=types)
+    assert {problem.code for problem in checked.problems} == {"node_type"}
+    assert (checked.problems[0].line, checked.problems[0].pointer) == (3, "/nodes/z/wary")
+    assert checked.problems[0].detail.startswith("the type wary cannot be used, its config_schema is wrong: ")
 
 
 READS = """\

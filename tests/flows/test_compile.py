@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -238,6 +239,28 @@ def test_expressions_of_a_flow_are_bounded_together():
     long = "${'" + "x" * 9_000 + "'}"
     text = "id: a\nnodes: {n: {transform: [" + ",".join([f'"{long}"'] * 30) + "]}}"
     assert {code for _, code, _ in report(text)} == {"limit_exceeded"}
+
+
+@pytest.mark.parametrize("expression", ["${1}", "${wrong}"])
+def test_a_long_key_is_not_held_again_for_every_expression_below_it(expression):
+    items = ", ".join([f'"{expression}"'] * 500)
+    text = 'id: a\nnodes: {n: {transform: {? "' + "k" * 200_000 + '" : [' + items + "]}}}\n"
+    tracemalloc.start()
+    try:
+        found = report(text)
+        assert tracemalloc.get_traced_memory()[1] < 70_000_000
+    finally:
+        tracemalloc.stop()
+    assert [code for _, code, _ in found].count("limit_exceeded") == 1
+
+
+def test_thousands_of_faults_are_told_in_time():
+    text = "id: a\nnodes:\n  n:\n    transform:\n" + "      - ${wrong}\n" * 10_000
+    begin = time.process_time()
+    found = report(text)
+    assert time.process_time() - begin < 5
+    assert found[-1] == ("10004:11", "unknown_name", "/nodes/n/transform/9999")
+    assert len(found) == 10_000
 
 
 def test_a_document_that_is_none_is_reported_or_raised():

@@ -376,6 +376,7 @@ BOMBS = {
     "shared maps": ("[1]" + ".map(a, {'a': a, 'b': a})" * 25, None),
     "the whole for each": ("input.map(x, input)", list(range(5_000))),
     "deep equality in a loop": ("input.all(x, input == input)", list(range(5_000))),
+    "long texts put in order": ("input.l.all(x, input.a <= input.b)", {"l": [0] * 5_000, "a": "a" * 1_000_000, "b": "a" * 999_999 + "b"}),
     "search in a loop": ("input.all(x, !(-1 in input))", list(range(10_000))),
     "a function in a loop": ("input.b.map(x, input.a.replace('x', 'yy'))", {"a": "x" * 800_000, "b": [0] * 1_000}),
     "a pattern in a loop": ("input.b.map(x, input.a.matches('(a|aa)*c{1000}'))", {"a": "a" * 1_000_000, "b": [0] * 1_000}),
@@ -408,6 +409,23 @@ def test_a_loop_over_every_item_that_foreach_allows_is_no_bomb():
         "input.filter(r, r.size % 2 == 0).map(r, {'name': r.name.upperAscii(), 'size': r.size * 2})", scope(rows)
     )
     assert named[-1] == {"name": "N9998", "size": 19_996}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("input.rows.exists(row, row.missing == 1)", "no such key: 'missing'; there are id"),
+        ("input.rows.exists(row, input.known[row.id] == 1)", "no such key: 'r29999'; there are k0, k1, k2"),
+    ],
+)
+def test_a_loop_in_which_every_item_fails_ends_in_time(text, reason):
+    rows = [{"id": f"r{number}"} for number in range(30_000)]
+    view = scope({"rows": rows, "known": {f"k{number}": number for number in range(30_000)}})
+    expression = LANGUAGE.compile(text)
+    begin = time.process_time()
+    with pytest.raises(EvaluationError, match=reason):
+        expression.evaluate(view)
+    assert time.process_time() - begin < 4
 
 
 def test_a_path_costs_the_same_however_large_the_data_is():
@@ -447,6 +465,9 @@ def test_integers_beyond_64_bits_pass_through_whole():
         ("input.size + 0.5", r"int \+ double is not defined; convert one"),
         ("input.name && true", "&& needs a bool, not string"),
         ("1.0 / 0.0", "infinite"),
+        ("int(input.large)", "the integer 1000000000000000000000 is beyond 64 bits, which no function takes"),
+        ("[duration('80000000h')]" + ".map(d, d + d)" * 10, "the time is out of range"),
+        ("[duration('-80000000h')]" + ".map(d, d - (duration('0s') - d))" * 10, "the time is out of range"),
         ("input.?size", "take it out with orValue"),
         ("{input.name: 1, input.name: 2}", "stands twice"),
     ],
@@ -455,5 +476,7 @@ def test_an_error_says_what_was_wrong(text, reason):
     data = {"name": "n", "size": 1}
     if "sizes" in text:
         data = {"sizes": [1, 2]}
+    if "large" in text:
+        data = {"large": 10**21}
     with pytest.raises(EvaluationError, match=reason):
         LANGUAGE.compile(text).evaluate(scope(data))

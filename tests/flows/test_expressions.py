@@ -118,6 +118,7 @@ def test_other_types_are_written_as_json():
     written = {
         "timestamp('2026-01-02T03:04:05.5+01:00')": "2026-01-02T02:04:05.500000Z",
         "timestamp('2026-01-02T03:04:05Z')": "2026-01-02T03:04:05Z",
+        "timestamp('0099-01-02T03:04:05Z')": "0099-01-02T03:04:05Z",
         "duration('90m')": "5400s",
         "duration('-1.5s')": "-1.5s",
         "b'\\x01a'": "AWE=",

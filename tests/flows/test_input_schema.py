@@ -11,10 +11,14 @@ from perdure.errors import InvalidInput
 from perdure.flows.input_schema import InputCheck, check_schema, expand_shorthand
 
 
-def problems(schema, value):
+def problems_of(check, value):
     with pytest.raises(InvalidInput) as caught:
-        InputCheck(schema).check(value)
-    return [(problem.pointer, problem.code) for problem in caught.value.problems]
+        check.check(value)
+    return caught.value.problems
+
+
+def problems(schema, value):
+    return [(problem.pointer, problem.code) for problem in problems_of(InputCheck(schema), value)]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,12 @@ def test_a_pattern_takes_linear_time():
     with pytest.raises(InvalidInput):
         check.check({"a": "a" * 100_000 + "!"})
     assert time.process_time() - begin < 1
+
+
+def test_what_is_wrong_below_a_long_key_is_told_within_bounds():
+    check = InputCheck({"additionalProperties": {"additionalProperties": {"type": "string"}}})
+    found = problems_of(check, {"k" * 300_000: {f"m{number}": 1 for number in range(1_000)}})
+    assert 0 < sum(len(problem.pointer) for problem in found) < 2_000_000
 
 
 def test_references_within_the_schema_are_followed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -110,7 +111,7 @@ def test_every_part_is_located(value):
     lines = text.split("\n")
 
     def check(part, pointer):
-        line, column = places.values[pointer]
+        line, column = places.find(pointer)
         first = json.dumps(part, ensure_ascii=False)[0]
         assert lines[line - 1][column - 1] == first
         if isinstance(part, dict):
@@ -126,3 +127,24 @@ def test_every_part_is_located(value):
 def test_a_json_document_is_located_when_it_is_asked_for():
     document = parse_document('{"id": "x",\n "nodes": {"a": {}}}', media_type="application/json; charset=utf-8")
     assert document.place("/nodes/a") == (2, 17)
+
+
+LONG_KEY = "k" * 100_000
+MANY = 2_000
+
+
+@pytest.mark.parametrize("is_twice", [True, False])
+def test_a_long_key_is_not_held_again_for_every_part_below_it(is_twice):
+    members = [f'"m{number}": {number}' for number in range(MANY)] + ['"m0": 0'] * is_twice
+    text = f'{{"{LONG_KEY}": {{{", ".join(members)}}}}}'
+    tracemalloc.start()
+    try:
+        if is_twice:
+            with pytest.raises(MalformedDocument, match="'m0' stands twice") as caught:
+                parse_json(text.encode())
+            assert caught.value.problems[0].pointer == f"/{LONG_KEY}/m0"
+        else:
+            assert locate_json(text).find(f"/{LONG_KEY}/m9") == (1, text.index('"m9": 9') + len('"m9": ') + 1)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 
 import pytest
 import yaml
@@ -126,6 +127,16 @@ def test_every_part_has_its_place():
     assert places.find_key("/nodes/x~1y") == (3, 3)
     assert document.place("/nodes/x~1y/1/nothing/there") == (5, 7)
     assert document.place("/nothing") == (1, 1)
+
+
+def test_a_long_key_is_not_held_again_for_every_part_below_it():
+    text = "? " + "k" * 100_000 + "\n: [" + ", ".join(["1"] * 2_000) + "]\n"
+    tracemalloc.start()
+    try:
+        assert read(text).place("/" + "k" * 100_000 + "/1999") == (2, 4 + 3 * 1_999)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 VALUES = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -55,3 +56,16 @@ def test_values_differ_somewhere_unless_they_are_equal(before: Any, after: Any) 
     assert {one.pointer for one in found if one.change is Change.ADDED} == {
         one.pointer for one in back if one.change is Change.REMOVED
     }
+
+
+def test_a_long_key_is_not_held_again_for_every_part_below_it() -> None:
+    key = "k" * 100_000
+    tracemalloc.start()
+    try:
+        found, has_more = differences({key: [0] * 5_000}, {key: [1] * 5_000})
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert has_more
+    assert [one.pointer for one in found] == [f"/{key}/{number}" for number in range(len(found))]
+    assert 0 < sum(len(one.pointer) for one in found) <= 1_000_000

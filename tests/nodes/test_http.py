@@ -95,6 +95,9 @@ async def test_the_output_has_status_headers_body_and_json(nodes: Nodes, site: S
         ({"body": "text", "method": "put"}, "PUT", "text"),
         ({"form": {"a": "1 2", "b": 3}}, "POST", "a=1+2&b=3"),
         ({"json": None}, "POST", "null"),
+        ({"body": {"a": [True, None]}}, "POST", '{"a":[true,null]}'),
+        ({"body": None}, "POST", ""),
+        ({"form": {"a": True, "b": None, "c": [1]}}, "POST", "a=true&c=%5B1%5D"),
     ],
 )
 async def test_the_three_kinds_of_body(nodes: Nodes, site: Site, more: dict[str, Any], line: str, sent: str) -> None:
@@ -104,11 +107,31 @@ async def test_the_three_kinds_of_body(nodes: Nodes, site: Site, more: dict[str,
     assert site.requests[0].endswith(f"\r\n\r\n{sent}")
 
 
+async def test_values_that_are_no_texts_are_sent_as_templates_write_them(nodes: Nodes, site: Site) -> None:
+    site["/"] = answer()
+    more = {"headers": {"X-Flag": True, "X-None": None}, "query": {"a": {"b": False}, "c": [True, 1.5], "d": None}}
+    await nodes.run("http", config(site, "/", **more))
+    assert site.requests[0].startswith("GET /?a=%7B%22b%22%3Afalse%7D&c=true&c=1.5&d= ")
+    assert "x-flag: true\r\n" in site.requests[0].lower()
+    assert "x-none" not in site.requests[0].lower()
+
+
+@pytest.mark.parametrize("field", ["headers", "query", "form"])
+async def test_what_is_no_map_is_not_left_out_in_silence(nodes: Nodes, site: Site, field: str) -> None:
+    failure = await nodes.failure("http", config(site, "/", **{field: ["a"]}))
+    assert (failure.code, failure.retryable) == ("invalid_config", False)
+    assert failure.message == f'{field} is a map from names to texts, not ["a"]'
+    assert not site.requests
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "text", "json"),
     [
         (b"\xe4", "text/plain; charset=latin-1", "ä", None),
         (b"\xff\x00", "text/plain; charset=nonsense", "\ufffd\0", None),
+        (b"\xff\x00", "text/plain; charset=undefined", "\ufffd\0", None),
+        (b"a", "text/plain; charset=idna", "a", None),
+        (b"\\ud800", "text/plain; charset=raw_unicode_escape", "\ufffd", None),
         (b"[1]", "application/vnd.api+json", "[1]", [1]),
         (b"[1]", "text/html", "[1]", None),
         (b"{", "application/json", "{", None),
@@ -269,6 +292,32 @@ async def test_a_compressed_answer_is_inflated_and_a_bomb_refused(nodes: Nodes, 
     assert (await nodes.failure("http", config(site, "/bomb"))).code == "limit_exceeded"
     assert "'br'" in (await nodes.failure("http", config(site, "/odd"))).message
     assert (await nodes.failure("http", config(site, "/bad"))).code == "http_error"
+
+
+async def test_a_compressed_answer_is_whole_or_none(nodes: Nodes, site: Site) -> None:
+    body = gzip.compress(b"one ") + gzip.compress(b"two")
+    site["/members"] = answer(body=body, content_encoding="gzip")
+    site["/rest"] = answer(body=body + b"\0" * 100, content_encoding="gzip")
+    site["/cut"] = answer(body=body[:-4], content_encoding="gzip")
+    site["/none"] = answer(body=b"", content_encoding="gzip")
+    for path in ("/members", "/rest"):
+        assert (await nodes.run("http", config(site, path)))["body"] == "one two"
+    assert (await nodes.run("http", config(site, "/none")))["body"] == ""
+    failure = await nodes.failure("http", config(site, "/cut"))
+    assert failure.code == "http_error"
+    assert "ends in the middle of its gzip" in failure.message
+
+
+async def test_what_follows_a_compressed_answer_without_end_is_not_read(nodes: Nodes, site: Site) -> None:
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"small"))
+        while True:
+            writer.write(b"\0" * 65_536)
+            await writer.drain()
+
+    site["/"] = endless
+    async with asyncio.timeout(20):
+        assert (await nodes.run("http", config(site, "/")))["body"] == "small"
 
 
 async def test_the_timeout_is_for_the_whole_exchange(nodes: Nodes, site: Site) -> None:

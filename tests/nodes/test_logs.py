@@ -58,6 +58,26 @@ async def test_prints_and_records_of_a_process_keep_their_order_and_levels(nodes
     assert {stream for _, message, stream in sink.logs if message == "three"} == {"stderr"}
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_a_record_of_any_length_is_shortened(nodes: Nodes, kind: str) -> None:
+    nodes.module(
+        "wordy",
+        "import logging\n"
+        "from perdure import progress\n"
+        f"{kind} f():\n"
+        "    logging.warning('begin' + 'x' * 40_000_000 + 'end')\n"
+        "    progress(0.5, 'x' * 40_000_000)\n"
+        "    return 'done'\n",
+    )
+    sink = RecordingSink()
+    assert await nodes.run("python", "wordy:f", sink=sink) == "done"
+    (line,) = sink.lines
+    assert line.startswith("begin")
+    assert line.endswith("end")
+    assert len(line) < 2 * MAX_LINE
+    assert [len(message or "") for _, message in sink.told] == [10_000]
+
+
 async def test_lines_arrive_while_the_node_runs(nodes: Nodes) -> None:
     nodes.module("wait", "import os, time\ndef f(path):\n    print('ask')\n    open(path).read()\n    return 1\n")
     fifo = nodes.folder / "fifo"

@@ -343,6 +343,22 @@ async def test_env_and_the_attempts_names_are_in_the_environment(nodes: Nodes) -
     assert await nodes.run("python", "env:look_inline", env={"COLOUR": "red"}) == ["red", 1]
 
 
+async def test_streams_that_one_attempt_has_replaced_are_those_of_the_next_again(nodes: Nodes) -> None:
+    nodes.module("mute", "import io, sys\ndef mute(): sys.stdout = io.StringIO()\ndef say(): print('heard')\n")
+    await nodes.run("python", "mute:mute")
+    sink = RecordingSink()
+    await nodes.run("python", "mute:say", sink=sink)
+    assert sink.lines == ["heard"]
+
+
+async def test_an_alarm_that_one_attempt_has_set_does_not_strike_the_next(tmp_path: Path) -> None:
+    async with running_nodes(tmp_path, pool_size=1) as nodes:
+        nodes.module("alarm", "import os, signal\ndef pid(s=0):\n    signal.alarm(s)\n    return os.getpid()\n")
+        first = await nodes.run("python", "alarm:pid")
+        assert await nodes.run("python", "alarm:pid", with_={"s": 1000}) == first
+        assert await nodes.run("python", "alarm:pid") != first
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_changed_code_is_read_anew(nodes: Nodes, is_async: bool) -> None:
     prefix = "async " if is_async else ""
@@ -361,6 +377,21 @@ async def test_recycle_reads_all_code_anew(nodes: Nodes, is_async: bool) -> None
         (nodes.folder / "part.py").write_text(f"VALUE = {value}{' ' * value}\n")
         nodes.runtime.recycle()
         assert await nodes.run("python", "changing:f") == value
+
+
+async def test_a_module_beside_is_read_anew_however_often_another_function_is_called(nodes: Nodes) -> None:
+    (nodes.folder / "beside.py").write_text("VALUE = 'old'\n")
+    nodes.module("often", "def f(): return None\n")
+    nodes.module("seldom", "import beside\ndef f(): return beside.VALUE\n")
+    await nodes.run("python", "often:f")
+    assert await nodes.run("python", "seldom:f") == "old"
+    (nodes.folder / "beside.py").write_text("VALUE = 'newer'\n")
+    loop = asyncio.get_running_loop()
+    # Files beside a function's own are looked at twice a second.
+    until = loop.time() + 0.6
+    while loop.time() < until:
+        await nodes.run("python", "often:f")
+    assert await nodes.run("python", "seldom:f") == "newer"
 
 
 async def test_a_function_may_come_from_the_environment(nodes: Nodes) -> None:

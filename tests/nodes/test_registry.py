@@ -47,6 +47,7 @@ async def test_a_plug_in_is_a_node_type_like_any(installed: Path, target: str) -
         ("shouting.shout:NOT_A_TYPE", "is no node type"),
         ("shouting.shout:Shadow", "the name 'shell' is taken"),
         ("shouting.shout:BadName", "is no name for a node type"),
+        ("shouting.shout:FieldName", "'timeout' is a field of every node"),
         ("shouting.shout:Broken", "cannot be made"),
     ],
 )

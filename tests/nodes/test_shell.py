@@ -131,6 +131,8 @@ async def test_a_command_that_is_killed_says_by_what(nodes: Nodes) -> None:
     [
         ({"run": "true", "shell": "/nowhere/sh"}, "exec"),
         ({"run": "true", "cwd": "/nowhere"}, "cwd"),
+        ({"run": "true", "cwd": "a\0b"}, "cwd"),
+        ({"run": "echo \0"}, "exec"),
         ({"run": "true", "shell": ["no-such-program", "-c"]}, "exec"),
     ],
 )
@@ -139,6 +141,13 @@ async def test_what_cannot_be_started_is_a_failure(nodes: Nodes, config: dict[st
     assert failure.code == "process_not_started"
     assert part in failure.message
     assert not failure.retryable
+
+
+async def test_a_folder_that_is_no_text_is_refused_and_none_is_the_flow_folder(nodes: Nodes) -> None:
+    failure = await nodes.failure("shell", {"run": "true", "cwd": ["a"]})
+    assert (failure.code, failure.message) == ("invalid_config", 'cwd is a folder, not ["a"]')
+    output = await nodes.run("shell", {"run": "pwd -P", "cwd": None})
+    assert output["stdout"] == f"{nodes.folder.resolve()}\n"
 
 
 async def test_descriptors_that_run_out_fail_the_node_and_are_not_lost(nodes: Nodes) -> None:

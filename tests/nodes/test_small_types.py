@@ -55,6 +55,8 @@ async def test_transform_gives_what_was_rendered() -> None:
         ("no more", "failed_on_purpose", "no more"),
         ({"message": "few", "code": "too_few"}, "too_few", "few"),
         (7, "failed_on_purpose", "7"),
+        ({"why": [True]}, "failed_on_purpose", '{"why":[true]}'),
+        ({"message": {"n": None}, "code": "odd"}, "odd", '{"n":null}'),
     ],
 )
 async def test_fail_fails_for_good(config: Any, code: str, message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -56,5 +56,13 @@ def _warnings(definition: dict[str, Any], node_types: Mapping[str, NodeType]) ->
 def _warnings_of(body: dict[str, Json], pointer: str, node_types: Mapping[str, NodeType]) -> Iterator[Problem]:
     for field, config in body.items():
         warn = getattr(node_types.get(field), "warn", None)
-        for problem in () if warn is None else warn(config):
+        for problem in () if warn is None else _told(warn, config, field):
             yield msgspec.structs.replace(problem, pointer=f"{pointer}/{field}{problem.pointer or ''}")
+
+
+def _told(warn: Callable[[Json], list[Problem]], config: Json, field: str) -> list[Problem]:
+    try:
+        return warn(config)
+    except Exception as error:
+        detail = f"what {field} would warn of is not known: {type(error).__name__}: {error}"
+        return [Problem("invalid_value", detail, "")]

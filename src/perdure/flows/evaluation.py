@@ -417,8 +417,10 @@ def _fold_loop(
             try:
                 bound[accu_slot] = step(frame)
             except EvaluationError as error:
-                # An error is a value here: a later item may still decide an `exists` or `all`.
-                bound[accu_slot] = error
+                # An error is a value here: a later item may still decide an `exists` or `all`. What it was raised
+                # beside is let go of, else each item's error would hold all those before it.
+                error.__context__ = None
+                bound[accu_slot] = error.with_traceback(None)
         return result(frame)
 
     return evaluate

@@ -276,9 +276,7 @@ _SCALARS = frozenset({int, bool, type(None)})
 def _written(value: Any) -> Json:
     """CEL's other types as JSON: timestamps in RFC 3339, durations in seconds with an s, bytes in base64."""
     if isinstance(value, datetime):
-        moment = value.astimezone(UTC)
-        fraction = f".{moment.microsecond:06d}" if moment.microsecond else ""
-        return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
     if isinstance(value, timedelta):
         micros = value // timedelta(microseconds=1)
         sign = "-" if micros < 0 else ""

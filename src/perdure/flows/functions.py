@@ -6,6 +6,7 @@ times; both is made up for here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,9 +15,12 @@ import msgspec
 from cel_expr_python import cel
 
 from perdure.base.codec import Json
+from perdure.base.texts import cut
 from perdure.flows import operators
 from perdure.flows.operators import BudgetExceeded, EvaluationError
 from perdure.flows.syntax_tree import Expr, Tree, encode_part
+
+_TOO_LARGE = re.compile(r"Integer value '(-?\d+)' out of range for '_")
 
 MAX_OPERANDS = 32
 """Values that one part may be given."""
@@ -110,7 +114,9 @@ def _run(program: cel.Expression, data: dict[str, Any]) -> Any:
 
 
 def _reason(text: str) -> str:
-    """The library's message without its status words."""
+    """The library's message without its status words and the names that we gave to values."""
+    if large := _TOO_LARGE.search(text):
+        return f"the integer {cut(large[1], 40)} is beyond 64 bits, which no function takes"
     head, _, rest = text.partition(": ")
     reason = rest if head.isupper() and rest else text
     return reason.partition(" [")[0]

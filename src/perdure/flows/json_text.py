@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from perdure.base.codec import DEPTH_LIMIT, DIGITS_LIMIT, VALUE_LIMIT, Json, is_too_deep
-from perdure.base.pointers import pointer_below
+from perdure.base.pointers import pointer_below, pointer_of
 from perdure.errors import MalformedDocument, PayloadTooLarge, Problem
-from perdure.flows.positions import Place, Places
+from perdure.flows.positions import Place, Places, Spot
 
 _BOM = b"\xef\xbb\xbf"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
@@ -26,13 +26,44 @@ _SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|NaN|Infinity|[0-9][eE]\+?[0-9]{2}|[0-9
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 
 
-class _Part(NamedTuple):
-    """A key, or the beginning of a value: its JSON pointer, its token and where that begins in the text."""
+class _Open:
+    """A list or object that is being read: what it stands in and as what, and the index of its next item."""
 
-    pointer: str
+    __slots__ = ("as_step", "inside", "keys", "next", "spot")
+
+    def __init__(self, inside: _Open | None, as_step: str | int, *, is_list: bool) -> None:
+        self.inside = inside
+        self.as_step = as_step
+        self.next = 0 if is_list else -1
+        self.keys: set[str | int] = set()
+        self.spot: Spot | None = None
+
+    @property
+    def pointer(self) -> str:
+        steps: list[str | int] = []
+        part = self
+        while part.inside is not None:
+            steps.append(part.as_step)
+            part = part.inside
+        return pointer_of(reversed(steps))
+
+
+class _Part(NamedTuple):
+    """A key, or the beginning of a value: what it stands in and as what, its token and where that begins in the text.
+
+    `opened` is the list or object that begins.
+    """
+
+    inside: _Open | None
+    step: str | int
     word: str
     start: int
     is_key: bool
+    opened: _Open | None = None
+
+    @property
+    def pointer(self) -> str:
+        return "" if self.inside is None else pointer_below(self.inside.pointer, self.step)
 
 
 def parse_json(data: bytes, *, max_bytes: int = VALUE_LIMIT) -> Json:
@@ -101,12 +132,11 @@ def _refuse_duplicates(text: str) -> None:
 
 
 def _second_key(text: str) -> _Part:
-    seen = set()
     for part in _walk(text):
-        if part.is_key:
-            if part.pointer in seen:
+        if part.is_key and part.inside is not None:
+            if part.step in part.inside.keys:
                 break
-            seen.add(part.pointer)
+            part.inside.keys.add(part.step)
     return part
 
 
@@ -123,7 +153,8 @@ def _refuse_depth(text: str) -> NoReturn:
 
 
 def _refuse(code: str, detail: str, text: str, part: _Part) -> NoReturn:
-    pointer = part.pointer.rpartition("/")[0] if part.is_key and code != "duplicate_key" else part.pointer
+    is_around = part.inside is not None and part.is_key and code != "duplicate_key"
+    pointer = part.inside.pointer if is_around and part.inside is not None else part.pointer
     _refuse_at(code, detail, place_at(text, part.start), pointer)
 
 
@@ -208,46 +239,45 @@ def locate_json(text: str) -> Places:
             line += breaks
             line_start = text.rfind("\n", last, part.start) + 1
         last = part.start
-        found = places.keys if part.is_key else places.values
-        found[part.pointer] = Place(line, part.start - line_start + 1)
+        place = Place(line, part.start - line_start + 1)
+        around = part.inside.spot if part.inside is not None else None
+        spot = places.root if around is None else around.part(part.step)
+        if part.is_key:
+            spot.key = place
+        else:
+            spot.value = place
+        if part.opened is not None:
+            part.opened.spot = spot
     return places
 
 
 def _walk(text: str) -> Iterator[_Part]:
     """The keys and values of a JSON text in order; of a text that is none, those before its fault."""
-    # One entry for each open list or object: its pointer and the next index (-1 in an object).
-    stack: list[tuple[str, list[int]]] = []
+    inside: _Open | None = None
     key: str | None = None
     for token in _TOKEN.finditer(text):
         word = token[0]
         if word in ",:":
             continue
         if word in "]}":
-            if not stack:
+            if inside is None:
                 return
-            stack.pop()
+            inside = inside.inside
             continue
-        if stack and stack[-1][1][0] < 0 and key is None:
+        if inside is not None and inside.next < 0 and key is None:
             if word[0] != '"':
                 return
             try:
                 key = sys.intern(_name(word))
             except ValueError:
                 return
-            yield _Part(pointer_below(stack[-1][0], key), word, token.start(), True)
+            yield _Part(inside, key, word, token.start(), True)
             continue
-        pointer = _next_pointer(stack, key)
+        step: str | int = key if key is not None else ""
+        if inside is not None and key is None:
+            step = inside.next
+            inside.next += 1
         key = None
-        yield _Part(pointer, word, token.start(), False)
-        if word in "[{":
-            stack.append((pointer, [0 if word == "[" else -1]))
-
-
-def _next_pointer(stack: list[tuple[str, list[int]]], key: str | None) -> str:
-    if not stack:
-        return ""
-    pointer, index = stack[-1]
-    if key is not None:
-        return pointer_below(pointer, key)
-    index[0] += 1
-    return f"{pointer}/{index[0] - 1}"
+        opened = _Open(inside, step, is_list=word == "[") if word in "[{" else None
+        yield _Part(inside, step, word, token.start(), False, opened)
+        inside = opened or inside

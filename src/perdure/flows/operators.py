@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from perdure.base.codec import VALUE_LIMIT
@@ -20,6 +21,9 @@ COST_LIMIT = 2_000_000
 characters or 8 items that it copies or compares. A unit takes about 0.1 µs."""
 MAX_TEXT = VALUE_LIMIT
 """Characters of a text that an expression may build."""
+
+_TOLD_KEYS = 8
+_SORTED_KEYS = 100
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _NUMBERS = (int, float)
@@ -87,7 +91,7 @@ def add(meter: Meter, left: Any, right: Any) -> Any:
             meter.charge((len(left) + len(right)) >> 3)
             return left + right
         if kind is timedelta:
-            return left + right
+            return _time(lambda: left + right)
         if kind in (bytes, bytearray):
             meter.charge((len(left) + len(right)) >> 6)
             return left + right
@@ -101,8 +105,10 @@ def subtract(meter: Meter, left: Any, right: Any) -> Any:
     if kind is type(right):
         if kind is int:
             return _checked(left - right)
-        if kind is float or kind is timedelta or kind is datetime:
+        if kind is float or kind is datetime:
             return left - right
+        if kind is timedelta:
+            return _time(lambda: left - right)
     if kind is datetime and type(right) is timedelta:
         return _time(lambda: left - right)
     raise no_overload("-", left, right)
@@ -202,6 +208,8 @@ def _ordered(sign: str, compare: Callable[[Any, Any], bool]) -> Callable[[Meter,
         kind, other = type(left), type(right)
         if kind is other:
             if kind in _COMPARABLE:
+                if kind is str:
+                    meter.charge(min(len(left), len(right)) >> 6)
                 return compare(left, right)
         elif kind in _NUMBERS and other in _NUMBERS:
             return compare(left, right)
@@ -234,8 +242,8 @@ def select(value: Any, field: str) -> Any:
         try:
             return value[field]
         except KeyError:
-            raise EvaluationError(f"no such key: {field!r}{_known(value)}") from None
-    raise EvaluationError(f"{type_name(value)} has no field {field!r}")
+            raise EvaluationError(f"no such key: {field[:80]!r}{_known(value)}") from None
+    raise EvaluationError(f"{type_name(value)} has no field {field[:80]!r}")
 
 
 def has_field(value: Any, field: str) -> bool:
@@ -270,6 +278,7 @@ def size(meter: Meter, value: Any) -> int:
 def _known(value: dict[str, Any]) -> str:
     if not value:
         return "; the map is empty"
-    names = sorted(value)[:8]
+    # A macro may ask a large map for thousands of keys that it has not: each is told in no time.
+    names = sorted(value)[:_TOLD_KEYS] if len(value) <= _SORTED_KEYS else [*islice(value, _TOLD_KEYS)]
     more = ", …" if len(value) > len(names) else ""
     return f"; there are {', '.join(name[:40] for name in names)}{more}"

@@ -311,9 +311,14 @@ def _check_configs(value: dict[str, Any], report: Report, node_types: Mapping[st
                 kind = node_types.get(field)
                 if kind is None:
                     continue
-                if field not in validators:
-                    validators[field] = make_validator(kind.config_schema)
                 within = pointer_below(place, field)
+                try:
+                    if field not in validators:
+                        validators[field] = make_validator(kind.config_schema)
+                except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+                    detail = f"the type {field} cannot be used, its config_schema is wrong: {cut(str(error), 300)}"
+                    report.add("node_type", detail, within, at_key=True)
+                    continue
                 found = findings(validators[field], kind.config_schema, config, within=within)
                 settled = _check_by_type(kind, config, within, report, is_sound=not found)
                 for finding in found:

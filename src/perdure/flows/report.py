@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
+
 from perdure.errors import Problem
 from perdure.flows.documents import Document
 from perdure.flows.expressions import Fault
@@ -16,7 +19,9 @@ class Report:
 
     def __init__(self, document: Document | None) -> None:
         self._document = document
-        self._found: list[Problem] = []
+        self._lines: _Lines | None = None
+        # A set that keeps the order.
+        self._found: dict[Problem, None] = {}
         self._settled: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -40,7 +45,9 @@ class Report:
             return
         place = self._place(pointer)
         if place is not None and self._document is not None:
-            place = _within(self._document.text, place, text, fault.offset)
+            if self._lines is None:
+                self._lines = _Lines(self._document.text)
+            place = self._lines.within(place, text, fault.offset)
         self._put(fault.code, fault.detail, pointer, place)
 
     @property
@@ -49,9 +56,7 @@ class Report:
 
     def _put(self, code: str, detail: str, pointer: str, place: Place | None) -> None:
         line, column = place or (None, None)
-        problem = Problem(code, detail, pointer, line=line, column=column)
-        if problem not in self._found:
-            self._found.append(problem)
+        self._found[Problem(code, detail, pointer, line=line, column=column)] = None
 
     def _place(self, pointer: str, *, at_key: bool = False) -> Place | None:
         if self._document is None:
@@ -60,31 +65,33 @@ class Report:
         return places.find_key(pointer) if at_key else places.find(pointer)
 
 
-def _within(source: str, start: Place, text: str, offset: int) -> Place:
-    """Where the character `offset` of a text stands in the source that the text was written in.
+class _Lines:
+    """A source with the places where its lines begin."""
 
-    Quoting, folding and indentation lie between the two, so the line of the text is looked for
-    in the source from where the text begins, then what follows the offset in it; when neither is
-    there, the beginning has to do.
-    """
-    line_start = text.rfind("\n", 0, offset) + 1
-    line_end = text.find("\n", offset)
-    line_end = len(text) if line_end < 0 else line_end
-    begin = _index(source, start)
-    end = begin + len(text) * 2 + _WINDOW
-    line = text[line_start:line_end]
-    indent = len(line) - len(line.lstrip())
-    if line.strip() and (found := source.find(line.strip(), begin, end)) >= 0:
-        at = found + max(offset - line_start - indent, 0)
-    elif (rest := text[offset:line_end].strip()) and (found := source.find(rest, begin, end)) >= 0:
-        at = found
-    else:
-        return start
-    return Place(source.count("\n", 0, at) + 1, at - source.rfind("\n", 0, at))
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._starts = [0, *(found.end() for found in re.finditer("\n", source))]
 
+    def within(self, start: Place, text: str, offset: int) -> Place:
+        """Where the character `offset` of a text stands in the source that the text was written in.
 
-def _index(source: str, place: Place) -> int:
-    at = 0
-    for _ in range(place.line - 1):
-        at = source.find("\n", at) + 1
-    return at + place.column - 1
+        Quoting, folding and indentation lie between the two, so the line of the text is looked for
+        in the source from where the text begins, then what follows the offset in it; when neither is
+        there, the beginning has to do.
+        """
+        line_start = text.rfind("\n", 0, offset) + 1
+        line_end = text.find("\n", offset)
+        line_end = len(text) if line_end < 0 else line_end
+        # YAML knows line breaks that this does not.
+        begin = self._starts[min(start.line, len(self._starts)) - 1] + start.column - 1
+        end = begin + len(text) * 2 + _WINDOW
+        line = text[line_start:line_end]
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and (found := self._source.find(line.strip(), begin, end)) >= 0:
+            at = found + max(offset - line_start - indent, 0)
+        elif (rest := text[offset:line_end].strip()) and (found := self._source.find(rest, begin, end)) >= 0:
+            at = found
+        else:
+            return start
+        number = bisect_right(self._starts, at)
+        return Place(number, at - self._starts[number - 1] + 1)

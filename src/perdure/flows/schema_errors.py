@@ -19,6 +19,9 @@ MAX_FINDINGS = 200
 MAX_PARTS = 20_000
 """Members of a document, in all its maps and lists, that are looked at for what is wrong."""
 
+_MAX_POINTERS = 1_000_000
+"""Characters of their pointers together: a long key stands in each pointer below it."""
+
 
 class Finding(msgspec.Struct, frozen=True):
     """`is_key` tells that it is the member's name that is wrong."""
@@ -56,10 +59,15 @@ def findings(
         return []
     excerpt = Excerpt(value, schema, parts=parts)
     found: list[Finding] = []
+    room = _MAX_POINTERS
     for error in validator.iter_errors(excerpt.value):
         if excerpt.is_whole or excerpt.is_true(error.kind.name, error.instance_path):
-            found += islice(_explain(error, schema, within), MAX_FINDINGS)
-        if len(found) >= MAX_FINDINGS:
+            for finding in islice(_explain(error, schema, within), MAX_FINDINGS):
+                found.append(finding)
+                room -= len(finding.pointer)
+                if room < 0:
+                    break
+        if len(found) >= MAX_FINDINGS or room < 0:
             break
     if not found:
         detail = f"it does not fit its schema; with more than {parts} members it is too large to say where"

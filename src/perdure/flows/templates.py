@@ -12,12 +12,18 @@ from typing import Any
 import msgspec
 
 from perdure.base.codec import VALUE_LIMIT, Json, encode_text
-from perdure.base.pointers import pointer_below
+from perdure.base.pointers import pointer_of
 from perdure.flows.expressions import Expression, ExpressionInvalid, Fault, Language
 from perdure.flows.operators import BudgetExceeded, EvaluationError
 
 MAX_EXPRESSIONS_LENGTH = 250_000
 """Characters of all expressions of one flow."""
+
+MAX_POINTERS_LENGTH = 25_000_000
+"""Characters of the JSON pointers to them: a long key stands in the pointer of each expression below it."""
+
+_Path = str | tuple["_Path", str | int]
+"""Where a value stands: a JSON pointer, or a path and the step from there."""
 
 _BIG = 64
 """Items from which copying by way of JSON text is the faster one."""
@@ -183,6 +189,7 @@ class Builder:
         self._report = report
         self.input_reads: list[InputRead] = []
         self._room = MAX_EXPRESSIONS_LENGTH
+        self._pointer_room = MAX_POINTERS_LENGTH
 
     def template(self, value: Json, language: Language, pointer: str) -> Template:
         reads = Reads()
@@ -192,6 +199,13 @@ class Builder:
         self, text: str, language: Language, pointer: str, *, offset: int = 0, whole: str = ""
     ) -> Expression | None:
         """None when it was reported."""
+        if self._pointer_room < 0:
+            return None
+        self._pointer_room -= len(pointer)
+        if self._pointer_room < 0:
+            detail = f"the flow's expressions stand below keys of more than {MAX_POINTERS_LENGTH} characters together"
+            self._report(pointer, whole or text, Fault("limit_exceeded", detail))
+            return None
         self._room -= len(text)
         if self._room < 0:
             detail = f"the flow's expressions have more than {MAX_EXPRESSIONS_LENGTH} characters together"
@@ -222,17 +236,15 @@ class Builder:
             return Template(None, None)
         return Template(_evaluator(expression, pointer), None, Reads(nodes=set(expression.nodes)))
 
-    def _compile(self, value: Json, language: Language, pointer: str, reads: Reads) -> Render | None:
+    def _compile(self, value: Json, language: Language, path: _Path, reads: Reads) -> Render | None:
         """How to render it, or None when it is the same for every scope."""
         if isinstance(value, str):
-            return self._text(value, language, pointer, reads) if "${" in value else None
+            return self._text(value, language, _pointer(path), reads) if "${" in value else None
         if isinstance(value, dict):
-            members = {
-                key: self._compile(item, language, pointer_below(pointer, key), reads) for key, item in value.items()
-            }
+            members = {key: self._compile(item, language, (path, key), reads) for key, item in value.items()}
             return _object(value, members) if any(members.values()) else None
         if isinstance(value, list):
-            items = [self._compile(item, language, f"{pointer}/{number}", reads) for number, item in enumerate(value)]
+            items = [self._compile(item, language, (path, number), reads) for number, item in enumerate(value)]
             return _array(value, items) if any(items) else None
         return None
 
@@ -243,11 +255,13 @@ class Builder:
             self._report(pointer, text, Fault("invalid_expression", error.detail, error.offset))
             return lambda scope: None
         parts: list[str | Render] = []
+        is_whole = True
         for piece in pieces:
             if not piece.is_expression:
                 parts.append(piece.text)
                 continue
             expression = self.expression(piece.text, language, pointer, offset=piece.offset, whole=text)
+            is_whole = is_whole and expression is not None
             if expression is not None:
                 reads.nodes |= expression.nodes
                 if expression.secrets is None:
@@ -255,9 +269,19 @@ class Builder:
                 else:
                     reads.secrets |= expression.secrets
                 parts.append(_evaluator(expression, pointer))
+        if not is_whole:
+            return lambda scope: None
         if len(parts) == 1 and len(pieces) == 1 and not isinstance(parts[0], str):
             return parts[0]
         return _joined(parts, pointer, text)
+
+
+def _pointer(path: _Path) -> str:
+    steps = []
+    while not isinstance(path, str):
+        path, step = path
+        steps.append(step)
+    return path + pointer_of(reversed(steps))
 
 
 def _evaluator(expression: Expression, pointer: str) -> Render:

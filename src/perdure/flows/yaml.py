@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 import yaml
 
 from perdure.base.codec import DIGITS_LIMIT, Json
-from perdure.base.pointers import pointer_below
 from perdure.errors import MalformedDocument, Problem
-from perdure.flows.positions import Place, Places
+from perdure.flows.positions import Place, Places, Spot
 
 MAX_DEPTH = 64
 """Levels of lists and mappings in one document."""
@@ -36,11 +35,11 @@ _TAG = "tag:yaml.org,2002:"
 class _Open:
     """A list or mapping that is being read."""
 
-    __slots__ = ("anchor", "count", "key", "pointer", "value")
+    __slots__ = ("anchor", "count", "key", "spot", "value")
 
-    def __init__(self, value: Any, pointer: str, anchor: str | None, count: int) -> None:
+    def __init__(self, value: Any, spot: Spot, anchor: str | None, count: int) -> None:
         self.value = value
-        self.pointer = pointer
+        self.spot = spot
         self.anchor = anchor
         self.key: str | None = None
         self.count = count
@@ -111,22 +110,22 @@ class _Composer:
     def _begin(self, event: Any, value: Any, kind: str) -> None:
         if event.tag is not None and event.tag not in ("!", _TAG + kind):
             _refuse_tag(event)
-        pointer = self._pointer(event)
+        spot = self._spot(event)
         if len(self._open) >= MAX_DEPTH:
             _refuse("too_deep", f"nested deeper than {MAX_DEPTH} levels", _place(event))
-        self._put(value, pointer, event, 1)
+        self._put(value, spot, event, 1)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(value, 0, is_open=True)
-        self._open.append(_Open(value, pointer, event.anchor, self._count - 1))
+        self._open.append(_Open(value, spot, event.anchor, self._count - 1))
 
     def _scalar(self, event: Any) -> None:
         top = self._open[-1] if self._open else None
         if top is not None and top.key is None and type(top.value) is dict:
             self._key(top, event)
             return
-        pointer = self._pointer(event)
+        spot = self._spot(event)
         value = _scalar_value(event)
-        self._put(value, pointer, event, 1)
+        self._put(value, spot, event, 1)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(value, 1, is_open=False)
 
@@ -146,7 +145,7 @@ class _Composer:
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(key, 1, is_open=False)
         top.key = key
-        self.places.keys[pointer_below(top.pointer, key)] = _place(event)
+        top.spot.part(key).key = _place(event)
 
     def _alias(self, event: Any) -> None:
         anchor = self._anchors.get(event.anchor)
@@ -154,12 +153,11 @@ class _Composer:
             _refuse("unknown_alias", f"the alias *{event.anchor} has no anchor before it", _place(event))
         if anchor.is_open:
             _refuse("recursive_alias", f"the alias *{event.anchor} stands inside of what it names", _place(event))
-        pointer = self._pointer(event)
         # Counted before it is copied: that is what defuses the bomb.
-        self._put(None, pointer, event, anchor.count)
-        self._replace(pointer, _copy(anchor.value))
+        self._put(None, self._spot(event), event, anchor.count)
+        self._replace(_copy(anchor.value))
 
-    def _replace(self, pointer: str, value: Json) -> None:
+    def _replace(self, value: Json) -> None:
         if not self._open:
             self.root = value
         elif type(self._open[-1].value) is dict:
@@ -168,22 +166,22 @@ class _Composer:
         else:
             self._open[-1].value[-1] = value
 
-    def _pointer(self, event: Any) -> str:
+    def _spot(self, event: Any) -> Spot:
         if not self._open:
-            return ""
+            return self.places.root
         top = self._open[-1]
         if type(top.value) is list:
-            return f"{top.pointer}/{len(top.value)}"
+            return top.spot.part(len(top.value))
         if top.key is None:
             _refuse("non_string_key", "a key must be text, no alias, list or mapping", _place(event))
-        return pointer_below(top.pointer, top.key)
+        return top.spot.part(top.key)
 
-    def _put(self, value: Json, pointer: str, event: Any, count: int) -> None:
+    def _put(self, value: Json, spot: Spot, event: Any, count: int) -> None:
         self._count += count
         if self._count > MAX_VALUES:
             code = "alias_bomb" if type(event) is yaml.AliasEvent else "limit_exceeded"
             _refuse(code, f"more than {MAX_VALUES} values, aliases counted with what they stand for", _place(event))
-        self.places.values[pointer] = _place(event)
+        spot.value = _place(event)
         if not self._open:
             self.root = value
             return

@@ -7,12 +7,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from perdure.base.codec import Json, encode_text
-from perdure.base.pointers import pointer_below
+from perdure.base.pointers import pointer_of
 
 SHOWN = 1_000
 """Characters of JSON up to which a value is shown whole."""
 MOST = 50
 """Places that are told of one pair of values."""
+_POINTERS = 1_000_000
+"""Characters of their pointers together."""
 
 
 class Change(StrEnum):
@@ -38,8 +40,11 @@ def differences(before: Json, after: Json, *, most: int = MOST) -> tuple[list[Di
     Objects are compared by member, lists by position. A number is equal to itself however it is written.
     """
     found: list[Difference] = []
-    for pointer, change, old, new in _walk(before, after):
-        if len(found) == most:
+    room = _POINTERS
+    for path, change, old, new in _walk(before, after):
+        pointer = path.pointer() if path is not None else ""
+        room -= len(pointer)
+        if len(found) == most or (found and room < 0):
             return found, True
         old, old_cut = _shown(old)
         new, new_cut = _shown(new)
@@ -47,24 +52,42 @@ def differences(before: Json, after: Json, *, most: int = MOST) -> tuple[list[Di
     return found, False
 
 
-def _walk(before: Json, after: Json) -> Iterator[tuple[str, Change, Json, Json]]:
-    open_ones: list[tuple[str, Change, Json, Json]] = [("", Change.CHANGED, before, after)]
+class _Path(NamedTuple):
+    """Where a part stands. No pointer before it is asked for: a long key would stand in that of each part below it."""
+
+    around: _Path | None
+    step: str | int
+
+    def pointer(self) -> str:
+        steps = []
+        path: _Path | None = self
+        while path is not None:
+            steps.append(path.step)
+            path = path.around
+        return pointer_of(reversed(steps))
+
+
+_Compared = tuple[_Path | None, Change, Json, Json]
+
+
+def _walk(before: Json, after: Json) -> Iterator[_Compared]:
+    open_ones: list[_Compared] = [(None, Change.CHANGED, before, after)]
     while open_ones:
-        pointer, change, old, new = open_ones.pop()
+        path, change, old, new = open_ones.pop()
         if change is not Change.CHANGED:
-            yield pointer, change, old, new
+            yield path, change, old, new
         elif isinstance(old, dict) and isinstance(new, dict):
-            open_ones += reversed(_members(pointer, old, new))
+            open_ones += reversed(_members(path, old, new))
         elif isinstance(old, list) and isinstance(new, list):
-            open_ones += reversed(_entries(pointer, old, new))
+            open_ones += reversed(_entries(path, old, new))
         elif isinstance(old, bool) is not isinstance(new, bool) or old != new:
-            yield pointer, change, old, new
+            yield path, change, old, new
 
 
-def _members(pointer: str, old: dict[str, Json], new: dict[str, Json]) -> list[tuple[str, Change, Json, Json]]:
-    found: list[tuple[str, Change, Json, Json]] = []
+def _members(path: _Path | None, old: dict[str, Json], new: dict[str, Json]) -> list[_Compared]:
+    found: list[_Compared] = []
     for name in (*old, *(name for name in new if name not in old)):
-        place = pointer_below(pointer, name)
+        place = _Path(path, name)
         if name not in new:
             found.append((place, Change.REMOVED, old[name], None))
         elif name not in old:
@@ -74,11 +97,11 @@ def _members(pointer: str, old: dict[str, Json], new: dict[str, Json]) -> list[t
     return found
 
 
-def _entries(pointer: str, old: list[Json], new: list[Json]) -> list[tuple[str, Change, Json, Json]]:
+def _entries(path: _Path | None, old: list[Json], new: list[Json]) -> list[_Compared]:
     shared = min(len(old), len(new))
-    found = [(f"{pointer}/{index}", Change.CHANGED, old[index], new[index]) for index in range(shared)]
-    found += [(f"{pointer}/{index}", Change.REMOVED, old[index], None) for index in range(shared, len(old))]
-    found += [(f"{pointer}/{index}", Change.ADDED, None, new[index]) for index in range(shared, len(new))]
+    found: list[_Compared] = [(_Path(path, index), Change.CHANGED, old[index], new[index]) for index in range(shared)]
+    found += [(_Path(path, index), Change.REMOVED, old[index], None) for index in range(shared, len(old))]
+    found += [(_Path(path, index), Change.ADDED, None, new[index]) for index in range(shared, len(new))]
     return found
 
 

@@ -9,6 +9,10 @@ from typing import Protocol
 
 import msgspec
 
+from perdure.base.texts import cut
+
+_MESSAGE = 10_000
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The attempt that the calling code is. Ids are text; `env` is what the node's `env` rendered to."""
@@ -78,13 +82,15 @@ def progress(fraction: float | None = None, message: str | None = None) -> None:
 
     Args:
         fraction: from 0 to 1; None when it is not known.
-        message: a short text for people.
+        message: a short text for people, cut at 10,000 characters.
 
     Raises RuntimeError outside of a node, ValueError for a fraction out of range.
     """
     if fraction is not None and not 0 <= fraction <= 1:
         raise ValueError(f"a progress fraction is from 0 to 1, not {fraction!r}")
-    _attempt().progress(None if fraction is None else float(fraction), None if message is None else str(message))
+    _attempt().progress(
+        None if fraction is None else float(fraction), None if message is None else cut(str(message), _MESSAGE)
+    )
 
 
 def artifact(

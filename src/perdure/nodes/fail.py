@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn
 
+from perdure.base.codec import encode_text
 from perdure.model.failure import Failure
 from perdure.nodes.interface import Call, NodeFailed
 
@@ -34,6 +35,8 @@ class FailNode:
     ]
 
     async def run(self, call: Call) -> NoReturn:
-        config = call.config if isinstance(call.config, dict) else {"message": call.config}
+        is_written_out = isinstance(call.config, dict) and "message" in call.config
+        config = call.config if is_written_out else {"message": call.config}
         code = str(config.get("code") or _DEFAULT_CODE)
-        raise NodeFailed(Failure(code=code, message=str(config["message"]), retryable=False, error_types=(code,)))
+        message = config["message"] if isinstance(config["message"], str) else encode_text(config["message"])
+        raise NodeFailed(Failure(code=code, message=message, retryable=False, error_types=(code,)))

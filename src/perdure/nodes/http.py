@@ -7,8 +7,9 @@ import http.cookiejar
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from perdure.base.codec import VALUE_LIMIT, Json, encode
+from perdure.base.codec import VALUE_LIMIT, Json, encode, encode_text
 from perdure.base.durations import parse_duration
+from perdure.base.texts import cut
 from perdure.model.failure import Failure
 from perdure.nodes.http_body import BodyTooLarge, BodyUnreadable, body_json, body_text, read_body
 from perdure.nodes.http_guard import AddressRefused, Guard, GuardedBackend, Resolve, resolve_by_system
@@ -183,19 +184,18 @@ class Exchange:
 
     def _request(self) -> httpx2.Request:
         config = self._config
-        given = {name.lower(): text for name, text in _texts(config.get("headers")).items()}
+        given = {name.lower(): text for name, text in _texts(config, "headers").items()}
         headers = {"accept-encoding": "gzip", **given}
         body: dict[str, Any] = {}
         if "json" in config:
             body["content"] = encode(config["json"])
             headers = {"content-type": "application/json", **headers}
         elif "form" in config:
-            body["data"] = _texts(config["form"])
+            body["data"] = _texts(config, "form")
         elif "body" in config:
-            body["content"] = str(config["body"])
-        query = config.get("query")
+            body["content"] = _text(config["body"])
         request = self._client.build_request(
-            self._method, str(config["url"]), headers=headers, params=query or None, **body
+            self._method, str(config["url"]), headers=headers, params=_query(config), **body
         )
         if request.url.scheme not in {"http", "https"} or not request.url.host:
             message = "the url is none; write http://host/path or https://host/path"
@@ -279,10 +279,38 @@ def _seconds(timeout: Any) -> float:
         raise NodeFailed(failure) from None
 
 
-def _texts(values: Any) -> dict[str, str]:
-    if not isinstance(values, dict):
+def _text(value: Json) -> str:
+    """As a template writes it within a text: null as nothing, what is no text as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else encode_text(value)
+
+
+def _texts(config: dict[str, Any], field: str) -> dict[str, str]:
+    """The members under a field, those that are null left out. Raises NodeFailed (`invalid_config`)."""
+    values = config.get(field)
+    if values is None:
         return {}
-    return {str(name): str(value) for name, value in values.items() if value is not None}
+    if not isinstance(values, dict):
+        raise _no_map(field, values)
+    return {str(name): _text(value) for name, value in values.items() if value is not None}
+
+
+def _query(config: dict[str, Any]) -> dict[str, str | list[str]] | str | None:
+    query = config.get("query")
+    if isinstance(query, dict):
+        return {
+            name: [_text(item) for item in value] if isinstance(value, list) else _text(value)
+            for name, value in query.items()
+        } or None
+    if query is None or isinstance(query, str):
+        return query or None
+    raise _no_map("query", query)
+
+
+def _no_map(field: str, value: Json) -> NodeFailed:
+    message = f"{field} is a map from names to texts, not {cut(encode_text(value), 80)}"
+    return NodeFailed(Failure(code="invalid_config", message=message, retryable=False, error_types=("invalid_config",)))
 
 
 def _is_listed(status: int, listed: Any) -> bool:

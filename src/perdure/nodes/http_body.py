@@ -9,6 +9,9 @@ from typing import Protocol
 import msgspec
 
 from perdure.base.codec import Json, decode
+from perdure.base.texts import recordable
+
+_MAGIC = b"\x1f\x8b"
 
 
 class BodyTooLarge(Exception):
@@ -20,24 +23,41 @@ class BodyUnreadable(Exception):
 
 
 class _Inflater(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
 
 async def read_body(chunks: AsyncIterable[bytes], *, encoding: str, limit: int) -> bytes:
     """All of it. Raises BodyTooLarge as soon as the limit is passed, BodyUnreadable."""
-    inflater = _inflater(encoding)
     body = bytearray()
-    async for chunk in chunks:
-        if inflater is None:
+    inflater = _inflater(encoding)
+    if inflater is None:
+        async for chunk in chunks:
             body += chunk
-        else:
-            try:
-                # One byte of room more than is allowed: enough to see that there is too much.
-                body += inflater.decompress(chunk, limit - len(body) + 1)
-            except zlib.error as error:
-                raise BodyUnreadable(f"the body is no valid {encoding}: {error}") from None
+            if len(body) > limit:
+                raise BodyTooLarge
+        return bytes(body)
+    is_begun = False
+    async for chunk in chunks:
+        is_begun = is_begun or bool(chunk)
+        try:
+            # One byte of room more than is allowed: enough to see that there is too much.
+            body += inflater.decompress(chunk, limit - len(body) + 1)
+            # RFC 1952: a file is one member after the other.
+            while inflater.eof and inflater.unused_data.startswith(_MAGIC) and len(body) <= limit:
+                rest, inflater = inflater.unused_data, _gunzip()
+                body += inflater.decompress(rest, limit - len(body) + 1)
+        except zlib.error as error:
+            raise BodyUnreadable(f"the body is no valid {encoding}: {error}") from None
         if len(body) > limit:
             raise BodyTooLarge
+        if inflater.eof and len(inflater.unused_data) >= len(_MAGIC):
+            break
+    if is_begun and not inflater.eof:
+        raise BodyUnreadable(f"the body ends in the middle of its {encoding}")
     return bytes(body)
 
 
@@ -45,8 +65,9 @@ def body_text(body: bytes, content_type: str) -> str:
     """Decoded by the charset that the content type names, else UTF-8; what is invalid is replaced."""
     _, _, charset = content_type.lower().partition("charset=")
     try:
-        return body.decode(charset.partition(";")[0].strip(" \"'") or "utf-8", errors="replace")
-    except LookupError:
+        return recordable(body.decode(charset.partition(";")[0].strip(" \"'") or "utf-8", errors="replace"))
+    except (LookupError, ValueError):
+        # Python knows codecs that take no `replace`, and one that fails whatever it is given.
         return body.decode(errors="replace")
 
 
@@ -66,5 +87,9 @@ def _inflater(encoding: str) -> _Inflater | None:
     if name in {"", "identity"}:
         return None
     if name in {"gzip", "x-gzip"}:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return _gunzip()
     raise BodyUnreadable(f"the body is encoded as {name!r}, which was not asked for")
+
+
+def _gunzip() -> _Inflater:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from perdure.nodes.lines import MAX_LINE
+from perdure.nodes.output import shortened
+
 STREAM_LEVELS = {"stdout": "info", "stderr": "warning"}
 """The level of a captured line."""
 
@@ -20,8 +23,10 @@ def level_name(number: int) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """The message with its traceback, if it has one; a record that cannot be formatted says so."""
+    """The message with its traceback, if it has one, shortened as a printed line is; a record that cannot be
+    formatted says so."""
     try:
-        return _formatter.format(record)
+        message = _formatter.format(record)
     except Exception as error:
-        return f"{record.msg!r} (its arguments do not fit: {error})"
+        message = f"{record.msg!r} (its arguments do not fit: {error})"
+    return shortened(message, MAX_LINE)

@@ -17,6 +17,7 @@ from perdure.nodes.authoring import CURRENT
 from perdure.nodes.inline import drive
 from perdure.nodes.interface import Call, NodeFailed
 from perdure.nodes.isolation import wire
+from perdure.nodes.isolation.supervision import surely
 from perdure.nodes.local_attempt import LocalAttempt, context_of
 from perdure.nodes.modules import Kind, file_of, has_changed, kind_of, load_function, loaded_sources
 from perdure.nodes.output import as_json, awaited, collected, collected_async, failure_of
@@ -37,6 +38,15 @@ class Known(msgspec.Struct):
     sources: dict[str, int]
     generation: int
     function: Callable[..., Any] | None = None
+    full_check_at: float = 0.0
+    """When all of `sources` are to be looked at again, by the loop's clock."""
+
+
+class Looking(msgspec.Struct):
+    """A function that is being looked for, and how many attempts wait for it."""
+
+    task: asyncio.Task[Known]
+    waiting: int = 0
 
 
 class PythonNode:
@@ -71,8 +81,7 @@ class PythonNode:
         self._runtime = runtime
         self._in_pool: dict[str, Known] = {}
         self._in_engine: dict[str, Known] = {}
-        self._looking: dict[tuple[str, bool], asyncio.Task[Known]] = {}
-        self._full_check_at = 0.0
+        self._looking: dict[tuple[str, bool], Looking] = {}
 
     def warn(self, config: Json) -> list[Problem]:
         """A function that is not there, as far as files tell: nothing is imported."""
@@ -159,24 +168,45 @@ class PythonNode:
             return False
         now = asyncio.get_running_loop().time()
         sources = known.sources
-        if now < self._full_check_at:
+        if now < known.full_check_at:
             changed = has_changed(((known.file, sources[known.file]),))
         else:
-            self._full_check_at = now + _FULL_CHECK_S
+            known.full_check_at = now + _FULL_CHECK_S
             changed = has_changed(sources.items())
         if changed:
             self._runtime.recycle()
         return changed
 
     async def _look_up(self, target: str, *, in_engine: bool) -> Known:
-        """Found once for all who ask at the same time. Raises NodeFailed."""
+        """Found once for all who ask at the same time; what is imported in a process ends with the last of them.
+
+        Raises NodeFailed.
+        """
         key = (target, in_engine)
-        task = self._looking.get(key)
-        if task is None:
+        looking = self._looking.get(key)
+        if looking is None:
             work = self._import(target) if in_engine else self._inspect(target)
-            task = self._looking[key] = asyncio.create_task(work)
-            task.add_done_callback(lambda done: (self._looking.pop(key, None) and done.cancelled()) or done.exception())
-        return await asyncio.shield(task)
+            looking = self._looking[key] = Looking(asyncio.create_task(work))
+            looking.task.add_done_callback(lambda task: self._found(key, task))
+        looking.waiting += 1
+        try:
+            return await asyncio.shield(looking.task)
+        except asyncio.CancelledError:
+            if looking.waiting == 1 and not in_engine and not looking.task.done():
+                # Whoever asks from now on begins anew.
+                self._looking.pop(key, None)
+                looking.task.cancel()
+                await surely(_over(looking.task))
+            raise
+        finally:
+            looking.waiting -= 1
+
+    def _found(self, key: tuple[str, bool], task: asyncio.Task[Known]) -> None:
+        looking = self._looking.get(key)
+        if looking is not None and looking.task is task:
+            del self._looking[key]
+        if not task.cancelled():
+            task.exception()
 
     async def _inspect(self, target: str) -> Known:
         generation = self._runtime.generation
@@ -190,6 +220,10 @@ class PythonNode:
         known = await asyncio.to_thread(_import, target, self._runtime.flow_folders, generation)
         self._in_engine[target] = known
         return known
+
+
+async def _over(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait({task})
 
 
 def _import(target: str, folders: list[str], generation: int) -> Known:

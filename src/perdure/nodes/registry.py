@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import EntryPoint, entry_points
 
+from perdure.model.definition import Node
 from perdure.nodes.approval import ApprovalNode
 from perdure.nodes.ask import AskNode
 from perdure.nodes.fail import FailNode
@@ -19,6 +20,7 @@ from perdure.nodes.sleep import SleepNode
 from perdure.nodes.transform import TransformNode
 
 GROUP = "perdure.nodes"
+_FIELDS = frozenset(field.rstrip("_") for field in Node.__struct_fields__)
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,8 @@ def _load(point: EntryPoint) -> NodeType:
         raise TypeError(f"{point.value} is no node type; it needs {wanted}")
     if not isinstance(plug_in.name, str) or not plug_in.name.isidentifier():
         raise ValueError(f"{plug_in.name!r} is no name for a node type")
+    if plug_in.name in _FIELDS:
+        raise ValueError(f"{plug_in.name!r} is a field of every node, and no name for a type")
     if not isinstance(plug_in.config_schema, dict):
         raise TypeError("its config_schema is no JSON Schema object")
     return plug_in

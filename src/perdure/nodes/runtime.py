@@ -44,6 +44,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Places for quarantined attempts besides the pool's; None means as many as the pool has."""
     pool_warm: int = 1
     """Pool processes that are started at once, before there is work."""
+    import_s: float = 60.0
+    """Seconds for the import of a module whose functions are not known yet."""
     shell_processes: int = 32
     threads: int = 32
     http_connections: int = 100
@@ -84,6 +86,7 @@ class NodeRuntime:
             self._supervision,
             size=self.settings.pool_size,
             quarantine_size=self.settings.quarantine_size or self.settings.pool_size,
+            import_s=self.settings.import_s,
             setup=self._setup,
         )
         await self._supervision.start()

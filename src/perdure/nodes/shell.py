@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from perdure.base.codec import Json, decode, encode
+from perdure.base.codec import Json, decode, encode, encode_text
+from perdure.base.texts import cut
 from perdure.errors import Problem
 from perdure.model.failure import Failure
 from perdure.nodes.command_size import too_large_failure
@@ -127,7 +128,13 @@ class ShellNode:
     def _cwd(self, config: dict[str, Any]) -> str:
         """Relative ones are meant from the first flow folder, else from the engine's directory."""
         start = next(iter(self._runtime.flow_folders), os.getcwd())
-        return os.path.join(start, config.get("cwd", ""))
+        cwd = config.get("cwd") or ""
+        if not isinstance(cwd, str):
+            message = f"cwd is a folder, not {cut(encode_text(cwd), 80)}"
+            raise NodeFailed(
+                Failure(code="invalid_config", message=message, retryable=False, error_types=("invalid_config",))
+            )
+        return os.path.join(start, cwd)
 
 
 class Running:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.model.definition import Isolation
 from perdure.nodes.interface import NodeFailed
 from perdure.nodes.isolation import linux
 from perdure.nodes.isolation.supervision import Supervision
@@ -139,6 +140,15 @@ def tidy():
         busy()
     finally:
         print("cleaned")
+def swallows():
+    try:
+        busy()
+    except BaseException:
+        return "swallowed"
+async def later():
+    import asyncio
+    print(f"pid={os.getpid()}")
+    await asyncio.sleep(1000)
 """
 
 
@@ -151,6 +161,17 @@ async def test_a_cancelled_sync_function_is_dead(nodes: Nodes, function: str) ->
     assert not is_running(pid)
     assert ("cleaned" in sink.lines) == (function == "tidy")
     assert ("caught=AttemptStopped" in sink.lines) == (function == "stubborn")
+
+
+@pytest.mark.parametrize("function", ["busy", "tidy", "swallows", "later"])
+async def test_a_sync_function_that_takes_its_term_does_not_use_up_the_grace(nodes: Nodes, function: str) -> None:
+    nodes.module("work", BUSY)
+    task, sink = nodes.start("python", f"work:{function}", grace_us=3_600_000_000, isolation=Isolation.PROCESS)
+    pid = await pid_in(sink)
+    async with asyncio.timeout(20):
+        await cancelled(task)
+    assert not is_running(pid)
+    assert ("cleaned" in sink.lines) == (function == "tidy")
 
 
 async def test_a_cancelled_function_takes_its_child_processes_with_it(nodes: Nodes) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from perdure.model.definition import Isolation
-from tests.nodes.conftest import running_nodes
+from perdure.nodes.interface import NodeFailed
+from tests.nodes.conftest import is_running, running_nodes
 
 HOLD = """
 def hold(path):
@@ -81,3 +82,42 @@ async def test_slots_tell_when_an_attempt_has_one(tmp_path: Path, pipe: Path, ty
         await release(pipe)
         await asyncio.gather(held, second)
         assert second_sink.is_placed
+
+
+HANGS = """
+import os, threading
+with open({path!r}, "w") as pipe:
+    pipe.write(str(os.getpid()))
+threading.Event().wait()
+"""
+
+
+async def test_an_import_that_hangs_holds_up_no_other_and_ends_with_its_attempt(tmp_path: Path, pipe: Path) -> None:
+    async with running_nodes(tmp_path, pool_size=1) as nodes:
+        nodes.module("places", HOLD)
+        nodes.module("hangs", HANGS.format(path=str(pipe)))
+        held, _ = nodes.start("python", "hangs:never")
+        second, _ = nodes.start("python", "hangs:never")
+        pid = int(await asyncio.to_thread(pipe.read_text))
+        async with asyncio.timeout(20):
+            assert await nodes.run("python", "places:touch") == "touched"
+        held.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held
+        assert is_running(pid)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert not is_running(pid)
+
+
+async def test_an_import_that_takes_too_long_fails_the_attempt_and_is_dead(tmp_path: Path, pipe: Path) -> None:
+    async with running_nodes(tmp_path, pool_size=1, import_s=0.3) as nodes:
+        nodes.module("hangs", HANGS.format(path=str(pipe)))
+        held, _ = nodes.start("python", "hangs:never")
+        pid = int(await asyncio.to_thread(pipe.read_text))
+        with pytest.raises(NodeFailed, match=r"not imported within 0\.3 s") as caught:
+            async with asyncio.timeout(20):
+                await held
+        assert caught.value.failure.code == "import_timeout"
+        assert not is_running(pid)

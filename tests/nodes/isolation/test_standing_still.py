@@ -8,7 +8,7 @@ import pytest
 
 from perdure.base.clock import boot_time
 from perdure.nodes.interface import NodeFailed
-from tests.nodes.conftest import Nodes, RecordingSink, is_running
+from tests.nodes.conftest import Nodes, RecordingSink, gone, is_running
 
 FOREVER = "(setsid sleep 1000 & echo daemon=$!); echo pid=$$; exec sleep 1000"
 WORK = """
@@ -77,6 +77,8 @@ async def test_a_supervisor_that_was_started_anew_knows_the_moment(nodes: Nodes)
     assert first is not None
     nodes.runtime.let_run_until(boot_time() + 1)
     os.kill(first, signal.SIGKILL)
+    # A dying one could still be asked, in vain.
+    await gone(first)
     task, _ = nodes.start("shell", FOREVER)
     async with asyncio.timeout(20):
         with pytest.raises(NodeFailed):

@@ -42,6 +42,12 @@ class BadName(ShoutNode):
     name = "not a name"
 
 
+class FieldName(ShoutNode):
+    """Would make every node with a timeout one of its type."""
+
+    name = "timeout"
+
+
 class Broken(ShoutNode):
     def __init__(self) -> None:
         raise RuntimeError("cannot be made")

@@ -13,6 +13,7 @@ Standard library only, forked from the supervisor without exec.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -256,6 +257,9 @@ def _become(
         os.execvpe(order["argv"][0], order["argv"], environ)
     except OSError as error:
         os.write(fault, f"{where} {error.errno or 0}".encode())
+    except ValueError:
+        # A NUL, which no path and no argument can hold.
+        os.write(fault, f"{where} {errno.EINVAL}".encode())
     finally:
         os._exit(127)
 

@@ -17,6 +17,8 @@ from perdure.nodes.isolation.supervision import Ended, SpawnFailed, Supervision
 from perdure.nodes.slots import Slots
 
 _RETIRE_GRACE_US = 1_000_000
+_INSPECTING = 4
+"""Functions that are looked at at a time, so that a module which hangs does not hold up the others."""
 
 
 class Pool:
@@ -25,18 +27,26 @@ class Pool:
         supervision: starts the processes.
         size: how many attempts may run at a time.
         quarantine_size: how many quarantined ones may run beside them.
+        import_s: how many seconds the import of a module may take while it is found out what its functions are.
         setup: gives what a new process is told first.
     """
 
     def __init__(
-        self, supervision: Supervision, *, size: int, quarantine_size: int, setup: Callable[[], wire.Setup]
+        self,
+        supervision: Supervision,
+        *,
+        size: int,
+        quarantine_size: int,
+        import_s: float,
+        setup: Callable[[], wire.Setup],
     ) -> None:
         self._supervision = supervision
         self._setup = setup
         self._slots = Slots(size)
         self._quarantine = Slots(quarantine_size)
         self._idle: list[PoolProcess] = []
-        self._inspecting = asyncio.Lock()
+        self._inspecting = Slots(_INSPECTING)
+        self._import_s = import_s
         self._generation = 0
         self._retiring: set[asyncio.Task[None]] = set()
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
@@ -84,15 +94,22 @@ class Pool:
         """What kind of function this is, found out in a pool process.
 
         It takes no place: an async function, which needs none, must not wait for those that do.
-        Raises NodeFailed when it cannot be imported.
+        Raises NodeFailed when it cannot be imported, or not in time. When it ends otherwise than by an
+        answer, the importing process is dead.
         """
         async with self._inspecting:
             process = await self._take()
             try:
-                found = await process.inspect(target)
+                await process.is_ready()
+                async with asyncio.timeout(self._import_s):
+                    found = await process.inspect(target)
+            except TimeoutError:
+                raise NodeFailed(slow_import_failure(target, self._import_s)) from None
             except ProcessDied as died:
                 self._died += 1
                 raise NodeFailed(died_failure(died.ended, f"while it imported {target}")) from None
+            except Unkillable as unkillable:
+                raise NodeFailed(unkillable_failure(unkillable.pids)) from None
             finally:
                 self._give_back(process)
         if isinstance(found, wire.Failed):
@@ -171,6 +188,15 @@ def died_failure(ended: Ended, when: str) -> Failure:
         message=f"the process {how} {when}{hint}",
         details={"signal": name, "exit_code": ended.code, "max_rss_kb": ended.max_rss_kb},
         error_types=("process_died",),
+    )
+
+
+def slow_import_failure(target: str, import_s: float) -> Failure:
+    """`import_timeout`."""
+    return Failure(
+        code="import_timeout",
+        message=f"the module of {target} was not imported within {import_s:g} s; what takes long belongs into the function",
+        error_types=("import_timeout",),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import threading
 
 from perdure.nodes.authoring import Context
 
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 def attempt_env(context: Context) -> dict[str, str]:
@@ -39,10 +41,10 @@ class Surroundings:
     def leave(self) -> bool:
         """Put back what can be put back.
 
-        False when this process must not run another attempt: it has a thread or a child process
-        left, or limits that cannot be raised again.
+        False when this process must not run another attempt: it has a thread, a child process or a
+        timer left, or limits that cannot be raised again.
         """
-        if _has_children() or threading.active_count() > 1 or _limits() != self._limits:
+        if _has_children() or threading.active_count() > 1 or _limits() != self._limits or _has_timers():
             return False
         try:
             if os.getcwd() != self._cwd:
@@ -60,6 +62,11 @@ class Surroundings:
 
 def _limits() -> list[tuple[int, int]]:
     return [resource.getrlimit(limit) for limit in _LIMITS]
+
+
+def _has_timers() -> bool:
+    """Whether an alarm is to come, which would strike the next attempt."""
+    return any(signal.getitimer(timer) != (0.0, 0.0) for timer in _TIMERS)
 
 
 def _umask() -> int:

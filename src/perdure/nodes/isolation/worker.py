@@ -49,6 +49,7 @@ class Worker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._is_running = False
+        self._is_stopped = False
         setup = channel.receive()
         assert isinstance(setup, wire.Setup)
         self._folders = setup.folders
@@ -60,8 +61,8 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._stop)
         sys.stdin = open(os.devnull)  # noqa: SIM115
-        sys.stdout = PrintedText(channel, "stdout", 1)
-        sys.stderr = PrintedText(channel, "stderr", 2)
+        self._streams = PrintedText(channel, "stdout", 1), PrintedText(channel, "stderr", 2)
+        sys.stdout, sys.stderr = self._streams
         LoggedRecords(channel).install()
         os.register_at_fork(after_in_child=channel.detach)
         gc.collect()
@@ -74,12 +75,16 @@ class Worker:
             message = self._channel.receive()
             if isinstance(message, wire.Run):
                 self._run(message)
+                if self._is_stopped:
+                    # Whoever sent TERM waits for the end of the process, as long as the grace lasts.
+                    os._exit(0)
             elif isinstance(message, wire.Inspect):
                 self._inspect(message)
 
     def _stop(self, number: int, frame: object) -> None:
         if not self._is_running:
             os._exit(0)
+        self._is_stopped = True
         raise AttemptStopped
 
     def _inspect(self, message: wire.Inspect) -> None:
@@ -98,6 +103,8 @@ class Worker:
         attempt = ChannelAttempt(self._channel, task.context, self._artifacts)
         PROCESS.attempt = attempt
         signal.signal(signal.SIGTERM, self._stop)
+        # Code may have put others in their place and forgotten them.
+        sys.stdout, sys.stderr = self._streams
         self._surroundings.enter(task.context)
         end: Callable[[bool], wire.Done | wire.Failed]
         try:
@@ -110,9 +117,8 @@ class Worker:
             end = lambda is_clean: wire.Failed(failure=failure, is_clean=is_clean)  # noqa: E731
         else:
             end = lambda is_clean: wire.Done(output=output, is_clean=is_clean)  # noqa: E731
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, PrintedText):
-                stream.end()
+        for stream in self._streams:
+            stream.end()
         PROCESS.attempt = None
         self._channel.send(end(self._surroundings.leave()))
 
