@@ -88,6 +88,14 @@ class MalformedRequest(CallerError):
     title = "Malformed request"
 
 
+class HeadTooLarge(CallerError):
+    """A request's line and fields are more than the server reads; the connection is closed."""
+
+    code = "head_too_large"
+    status = 431
+    title = "Request head too large"
+
+
 class InvalidIdentifier(CallerError):
     code = "invalid_identifier"
     status = 422
@@ -420,10 +428,10 @@ class StoreFull(StoreError):
 
 
 class StoreBusy(StoreUnavailable):
-    """Another process holds the database's write lock for longer than we wait."""
+    """Another process holds the database's lock for longer than we wait, or what was asked of it took too long."""
 
     code = "store_busy"
-    title = "Store is locked by another process"
+    title = "Store is busy"
 
 
 class StoreLocked(StoreError):

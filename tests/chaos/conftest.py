@@ -12,7 +12,7 @@ from tests.postgres_server import Postgres
 
 SECONDS = float(os.environ.get("PERDURE_CHAOS_SECONDS", "600"))
 SEED = int(os.environ.get("PERDURE_CHAOS_SEED") or time.time())
-PARTS = 8
+PARTS = 10
 """Tests that share the time."""
 
 

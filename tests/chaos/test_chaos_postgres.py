@@ -1,5 +1,6 @@
 """The fault scenes of many processes on one PostgreSQL, for as long as you like; fsync is on."""
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -7,9 +8,10 @@ from random import Random
 
 import pytest
 
-from tests.faults.harness.cluster import API_ONLY, SERVER, WORKER, Cluster, Member
-from tests.faults.harness.link import Act, Strike
+from tests.faults.harness.cluster import API_ONLY, SERVER, TAKEN_OVER_S, WORKER, Cluster, Member
+from tests.faults.harness.link import BOTH, DOWN, UP, Act, Strike
 from tests.faults.harness.load import Load
+from tests.faults.harness.waiting import until
 from tests.faults.harness.wire import failing
 from tests.faults.postgres.test_crashes import kill_loop
 from tests.faults.postgres.test_database import crash_loop
@@ -43,6 +45,54 @@ def test_processes_are_killed(tmp_path: Path, postgres: Postgres, seeds: Iterato
 def test_the_database_crashes(tmp_path: Path, postgres: Postgres, seeds: Iterator[int]) -> None:
     for cluster, random in clusters(tmp_path, postgres, seeds):
         crash_loop(cluster, seed=random.randrange(2**32), crashes=random.randrange(3, 15))
+
+
+@pytest.mark.parametrize("kind", ["frozen", "partition"])
+def test_workers_stand_still_or_are_cut_off(
+    tmp_path: Path, postgres: Postgres, seeds: Iterator[int], kind: str
+) -> None:
+    """For a moment, or until others have declared them dead; then they go on, and find out by themselves."""
+    for cluster, random in clusters(tmp_path, postgres, seeds):
+        server = cluster.member("server", *API_ONLY)
+        workers = {
+            name: cluster.member(name, *role) for name, role in (("one", WORKER), ("two", WORKER), ("both", SERVER))
+        }
+        cluster.start(server, *workers.values())
+        seed, url = random.randrange(2**32), partial(url_of, server)
+        load = Load(url, cluster.acknowledgements, seed=seed, threads=random.randrange(1, 4), ledger=cluster.ledger)
+        try:
+            for _ in range(random.randrange(3, 20)):
+                load.wait_for(load.started + random.randrange(1, 20))
+                hold_up(cluster, random.choice([*workers]), kind, load, random)
+        finally:
+            load.stop()
+        cluster.verdict(within_s=90)
+
+
+def hold_up(cluster: Cluster, name: str, kind: str, load: Load, random: Random) -> None:
+    member = cluster.members[name]
+    with cluster.harming(kind), held(member, kind, random):
+        load.wait_for(load.started + random.randrange(1, 20))
+        if random.randrange(3):
+            until(lambda: not lives(cluster, name), within_s=TAKEN_OVER_S, what=f"{name} is dead to the others")
+    until(lambda: member.server.revive() or lives(cluster, name), within_s=TAKEN_OVER_S, what=f"{name} is back")
+
+
+@contextlib.contextmanager
+def held(member: Member, kind: str, random: Random) -> Iterator[None]:
+    if kind == "frozen":
+        with member.server.frozen(wholly=random.randrange(2) == 0):
+            yield
+        return
+    member.link.silence(*random.choice([(UP,), (DOWN,), BOTH]))
+    yield
+    member.link.heal()
+
+
+def lives(cluster: Cluster, name: str) -> bool:
+    """Whether the worker that registered last under that name counts as alive."""
+    [row] = cluster.rows("SELECT stopped_at FROM workers WHERE name = $1 ORDER BY number DESC LIMIT 1", name)
+    return row["stopped_at"] is None
 
 
 def test_commits_fail_in_every_way(tmp_path: Path, postgres: Postgres, seeds: Iterator[int]) -> None:

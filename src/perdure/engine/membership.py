@@ -81,7 +81,8 @@ class Membership:
             return
         sent_at = boot_time()
         worker = self._fresh()
-        worker.number = await self._recorder.execute(RegisterWorker(at=self._clock.now(), worker=worker))
+        lease = self._settings.lease if self._is_shared else 0
+        worker.number = await self._recorder.execute(RegisterWorker(at=self._clock.now(), worker=worker, lease=lease))
         if not self._is_shared:
             # The store's lock is ours: whoever else is registered is dead.
             recovered = await self._recorder.execute(InterruptWorkers(at=self._clock.now(), all_but=worker.id))

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from perdure.base.codec import decode
+from perdure.base.ids import id_text
 from perdure.engine.catalog import Catalog
 from perdure.engine.inbox import receive
 from perdure.engine.insist import PASSING, NotNeeded, insist
@@ -178,7 +179,12 @@ class Owners:
         for id_, messages in inboxes.items():
             owner = self._owners.get(id_)
             if owner is not None and messages:
-                await self._receive(owner, messages)
+                try:
+                    await self._receive(owner, messages)
+                except Exception as error:
+                    log.error("a message could not be read", execution=id_text(id_), exc_info=error)
+                    # Whoever takes the execution up reads it again, and fails the execution by what is committed then.
+                    owner.hand_back()
 
     async def _receive(self, owner: Owner, messages: Sequence[Message]) -> None:
         for message in messages:

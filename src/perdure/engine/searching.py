@@ -6,7 +6,8 @@ is being made anew, the older history under a deadline.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from perdure.store.interface import ExecutionFilter, Page, Store
 from perdure.store.matching import matches
 from perdure.store.records import ExecutionRecord
 from perdure.store.search.grams import SHORTEST, spellings
-from perdure.store.search.records import IndexSnapshot, Segment
+from perdure.store.search.records import IndexSnapshot
 
 PATIENCE = 2 * SECOND
 FEW = 2_000
@@ -45,12 +46,20 @@ class TextFilter(msgspec.Struct, frozen=True, kw_only=True):
     def needles(self) -> list[str]:
         return [needle for needle in (self.anywhere, self.input, self.output) if needle is not None]
 
-    def fits(self, texts: Texts) -> bool:
-        return (
-            (self.anywhere is None or any(_holds(text, self.anywhere) for text in texts))
-            and (self.input is None or _holds(texts.input, self.input))
-            and (self.output is None or _holds(texts.output, self.output))
+    def check(self) -> Callable[[Texts], bool]:
+        """Tells whether texts hold what is looked for; made once for all that are looked into."""
+        anywhere, in_input, in_output = (
+            None if needle is None else spellings(needle) for needle in (self.anywhere, self.input, self.output)
         )
+
+        def fits(texts: Texts) -> bool:
+            return (
+                (anywhere is None or any(_holds(text, anywhere) for text in texts))
+                and (in_input is None or _holds(texts.input, in_input))
+                and (in_output is None or _holds(texts.output, in_output))
+            )
+
+        return fits
 
 
 class Found(NamedTuple):
@@ -136,8 +145,8 @@ class Searcher:
 
     async def _fitting(self, ids: Sequence[bytes], texts: TextFilter) -> list[bytes]:
         """Those that hold what is looked for, in their order."""
-        heads = await self._heads.of(ids)
-        return [id for id in ids if id in heads and texts.fits(heads[id])]
+        heads, fits = await self._heads.of(ids), texts.check()
+        return [id for id in ids if id in heads and fits(heads[id])]
 
     async def _scanned(
         self, workspace: str, filter: ExecutionFilter, texts: TextFilter, page: Page
@@ -184,35 +193,25 @@ class Searcher:
         newest = page.newest_first
         first, last = await self._store.heads.bounds(filter)
         first = max(first, least)
+        if page.after is not None and newest:
+            last = min(last, _beside(page.after, -1))
+        elif page.after is not None:
+            first = max(first, _beside(page.after, 1))
         generation = "" if snapshot.state is None else snapshot.state.generation
-
-        def wanted(id: bytes) -> bool:
-            return first <= id <= last and (page.after is None or (id < page.after if newest else id > page.after))
-
-        def overlaps(one: Segment) -> bool:
-            if one.last_id < first or one.first_id > last:
-                return False
-            return page.after is None or (one.first_id < page.after if newest else one.last_id > page.after)
-
         ordered = sorted(
-            (one for one in snapshot.segments if overlaps(one)),
+            (one for one in snapshot.segments if one.first_id <= last and one.last_id >= first),
             key=lambda one: one.last_id if newest else one.first_id,
             reverse=newest,
         )
-        waiting = {id for id in fresh if wanted(id)}
+        waiting = [id for id in fresh if first <= id <= last]
         at, count = 0, SEGMENTS_AT_FIRST
         while at < len(ordered) or waiting:
             part, at, count = ordered[at : at + count], at + count, min(4 * count, SEGMENTS_AT_ONCE)
-            waiting |= (
-                {id for id in await self._store.texts.candidates(texts.needles, part, generation) if wanted(id)}
-                if part
-                else set()
-            )
+            if part:
+                found = await self._store.texts.candidates(texts.needles, part, generation)
+                waiting += [id for id in found if first <= id <= last]
             horizon = None if at >= len(ordered) else (ordered[at].last_id if newest else ordered[at].first_id)
-            settled = sorted(
-                (id for id in waiting if horizon is None or (id > horizon if newest else id < horizon)), reverse=newest
-            )
-            waiting.difference_update(settled)
+            settled, waiting = _settled(waiting, horizon, newest=newest)
             for begin in range(0, len(settled), LOOKED_AT_ONCE):
                 ids = settled[begin : begin + LOOKED_AT_ONCE]
                 hits = await self._fitting(ids, texts)
@@ -220,6 +219,17 @@ class Searcher:
                 yield ids[-1], [one for one in records if matches(one, filter)]
             if horizon is not None:
                 yield _beside(horizon, 1 if newest else -1), []
+
+
+def _settled(ids: Iterable[bytes], horizon: bytes | None, *, newest: bool) -> tuple[list[bytes], list[bytes]]:
+    """In their order those that come before `horizon`, each once, and the others. A segment's are given nearly in order,
+    which makes sorting them fast."""
+    ordered = list(dict.fromkeys(sorted(ids)))
+    if newest:
+        cut = 0 if horizon is None else bisect_right(ordered, horizon)
+        return ordered[cut:][::-1], ordered[:cut]
+    cut = len(ordered) if horizon is None else bisect_left(ordered, horizon)
+    return ordered[:cut], ordered[cut:]
 
 
 def _counted(filter: ExecutionFilter) -> ExecutionFilter:
@@ -231,12 +241,12 @@ def _counted(filter: ExecutionFilter) -> ExecutionFilter:
 
 
 def _beside(id: bytes, distance: int) -> bytes:
-    """An id that lies so far from another."""
-    return (int.from_bytes(id) + distance).to_bytes(16)
+    """An id that lies so far from another, or the outermost."""
+    return min(max(int.from_bytes(id) + distance, 0), int.from_bytes(LAST_ID)).to_bytes(16)
 
 
-def _holds(text: str, needle: str) -> bool:
-    return any(spelling in text for spelling in spellings(needle))
+def _holds(text: str, spelt: Sequence[str]) -> bool:
+    return any(spelling in text for spelling in spelt)
 
 
 def too_short(needle: str) -> bool:

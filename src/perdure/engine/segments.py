@@ -13,7 +13,7 @@ from perdure.store.interface import TextIndex
 from perdure.store.search.records import OpenSegment
 from perdure.store.search.segment import GROUP, LAST_PART, SEGMENT, VOLUME, SegmentBuilder, merged
 
-WORTH_EXTENDING = 8 * GROUP
+WORTH_EXTENDING = 16 * GROUP
 """So many are put into a segment that has room, when nothing else is to be done: a search looks into each that waits."""
 BUSY_REST, QUIET_REST = 16.0, 0.2
 """Times as long as it computed it rests, while others commit, and while nobody does. What it reads and writes costs nearly as
@@ -24,7 +24,7 @@ SHORTEST_REST_S = 0.001
 """What timers can tell apart; shorter rests are put together."""
 SLICE = 16 * 1024
 """Characters that are taken in at once: a millisecond of computing, then it is the turn of others."""
-READ_AT_ONCE = 4 * GROUP
+READ_AT_ONCE = 8 * GROUP
 PARTS_AT_ONCE = 32
 MERGED_AT_ONCE = 8
 

@@ -165,17 +165,19 @@ class InterruptWorkers(Command, frozen=True, kw_only=True):
 class RescueExecutions(Command, frozen=True, kw_only=True):
     """→ list[str]: workers found dead, whose executions are treated as `InterruptWorkers` says.
 
-    Dead is who sent no heartbeat for `lease` microseconds, by the clock of the store, and who owns
-    executions without being registered and alive. Of the silent ones at most `limit`."""
+    Dead is who sent no heartbeat for `lease` microseconds, by the clock of the store, or for the longest lease of those who
+    registered; and who owns executions without being registered and alive. Of the silent ones at most `limit`. Executions that
+    somebody has locked are left to a later call. Before, sessions are ended that stand still in the middle of a statement."""
 
     lease: int
     limit: int = 20
 
 
 class RegisterWorker(Command, frozen=True, kw_only=True):
-    """→ int: the worker's number."""
+    """→ int: the worker's number. `lease`: for so many microseconds after its last heartbeat it keeps what it owns."""
 
     worker: WorkerRecord
+    lease: int = 0
 
 
 class StopWorker(Command, frozen=True, kw_only=True):

@@ -76,7 +76,7 @@ async def _compact_database(address: Address) -> Compacted:
         refuse_older(await session.schema(), address)
         before = int(await session.value(_SIZE, address.schema))
         for table in TABLES:
-            await session.run(f"VACUUM (ANALYZE) {address.schema}.{table.name}")
+            await session.run(f'VACUUM (ANALYZE) "{address.schema}".{table.name}')
         after = int(await session.value(_SIZE, address.schema))
     finally:
         session.close()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from perdure.base.clock import DAY
+from perdure.errors import CallerError
 from perdure.model.event import EventChunk
 from perdure.model.operation import ItemOutcome
 from perdure.model.recorded import RecordedRun
@@ -34,6 +35,7 @@ from perdure.store.records import (
     Payload,
     QueuePlace,
     Relative,
+    Started,
     TextHead,
     TokenRecord,
     WaitFilter,
@@ -178,6 +180,13 @@ class Executions(Protocol):
         self, workspace: str, flow: str, flow_version: int, input_text: str
     ) -> ExecutionRecord | None:
         """The newest execution of that version and input that is not terminal (`perdure run`)."""
+        ...
+
+    async def repeated(
+        self, workspace: str, key: str, request_hash: bytes | None, at: int
+    ) -> Started | CallerError | None:
+        """What answers a start under an idempotency key that was used before: the first one's execution, or
+        `IdempotencyConflict`; None where it was not used within its window before `at`."""
         ...
 
     async def queue_place(self, workspace: str, id: bytes) -> QueuePlace | None: ...

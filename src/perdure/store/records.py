@@ -157,12 +157,14 @@ class SignalSent(msgspec.Struct, frozen=True, kw_only=True):
 class WaitFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Of open waits for somebody from outside; `kinds` are alternatives, and so are `approvers`.
 
-    `due_before` (exclusive) leaves out those that never expire.
+    `due_before` (exclusive) leaves out those that never expire; `responder` those that this one has responded to, where
+    others are waited for.
     """
 
     kinds: tuple[str, ...] = OUTSIDE
     flow: str | None = None
     approvers: tuple[str, ...] = ()
+    responder: str | None = None
     due_before: int | None = None
 
 

@@ -13,7 +13,7 @@ from perdure.store.search.records import IndexSnapshot, IndexState, OpenSegment,
 from perdure.store.search.segment import EVERY_GROUP, ID_BYTES, LAST_PART, SEGMENT, groups_with, members_of, part_of
 from perdure.store.statements import All, Many, Procedure, T
 
-FORMAT = "2"
+FORMAT = "3"
 """Of what stands in the tables; an index of another one is made anew."""
 GRAMS_AT_ONCE = 6
 """So many of a needle's trigrams are looked up in a round; what is left after it is worth the next."""

@@ -102,15 +102,16 @@ def effects_begun(cluster: Cluster, id: str) -> int:
     return len([one for one in cluster.effects.lines(kind="begin", execution=id) if one.node == "hold"])
 
 
-def test_the_same_name_does_not_make_the_same_worker(cluster: Cluster) -> None:
+@pytest.mark.parametrize("role", [WORKER, SERVER], ids=["worker", "server"])
+def test_the_same_name_does_not_make_the_same_worker(cluster: Cluster, role: tuple[str, ...]) -> None:
     """Fault 7. Who starts under a name that lives, or lived, inherits nothing: the old lease has to run out."""
     server = cluster.member("server", *API_ONLY)
-    old = cluster.member("worker", *WORKER)
+    old = cluster.member("worker", *role)
     cluster.start(server, old)
     gate = cluster.gate("gate")
     id = cluster.api.start("faults/hold-inline", {"gate": gate.name})["id"]
     [first] = cluster.begun(id)
-    successor = cluster.member("successor", *WORKER)
+    successor = cluster.member("successor", *role)
     successor.server.environment["PERDURE_WORKER_NAME"] = "worker"
     with cluster.harming("frozen"), old.server.frozen(wholly=True):
         cluster.start(successor)

@@ -81,6 +81,7 @@ async def test_a_long_history_goes_in_portions_before_its_execution(world: World
     seen = []
     while portion(2):
         chunks = await world.store.events.page(WORKSPACE, one.id, 0, 100)
+        assert (await world.get(one.id)).last_seq == sum(len(chunk.events) for chunk in chunks), "it is whole as it is"
         seen.append((len(chunks), len(await world.store.node_runs.list(WORKSPACE, one.id))))
     assert seen == [(3, 5), (1, 5), (0, 5), (0, 3), (0, 1), (0, 0)]
     assert len(await world.events(other.id)) == 2

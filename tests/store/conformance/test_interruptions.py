@@ -2,8 +2,9 @@
 
 import pytest
 
+from perdure.base.clock import HOUR, SECOND
 from perdure.model.states import ExecutionStatus, NodeStatus
-from perdure.store.commands import ClaimExecutions, InterruptWorkers, RegisterWorker, StopWorker
+from perdure.store.commands import ClaimExecutions, InterruptWorkers, RegisterWorker, RescueExecutions, StopWorker
 from perdure.store.interface import Lost
 from perdure.store.records import WorkerRecord
 from tests.store.world import WORKSPACE, World
@@ -118,3 +119,25 @@ async def test_workers_are_known_until_they_stop(world: World) -> None:
     assert (a.id, a.stopped_at) == ("a", stopped_at)
     assert (b.id, b.number, b.stopped_at) == ("b", a.number + 1, world.now)
     assert (c.id, c.stopped_at) == ("c", None)
+
+
+async def test_nobody_is_taken_for_dead_before_his_own_lease_is_over(world: World) -> None:
+    """Processes with another `--lease` may look for the dead: a worker does not know of theirs, and goes by its own."""
+
+    def register(name: str, lease: int) -> None:
+        at = world.later(SECOND)
+        worker = WorkerRecord(id=name, number=0, name=name, host="h", pid=1, started_at=at, heartbeat_at=at)
+        world.do(RegisterWorker(at=at, worker=worker, lease=lease))
+
+    def dead() -> list[str]:
+        found: list[str] = world.do(RescueExecutions(at=world.later(SECOND), lease=0))
+        return found
+
+    register("long", HOUR)
+    assert dead() == []
+    register("short", 1)
+    assert dead() == [], "as long as the other one may be alive"
+    for name in ("long", "short"):
+        world.do(StopWorker(at=world.now, worker=name))
+    register("alone", 1)
+    assert dead() == ["alone"]

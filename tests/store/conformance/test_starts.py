@@ -6,7 +6,7 @@ from perdure.base.clock import DAY, HOUR, SECOND
 from perdure.errors import IdempotencyConflict, RowRefused
 from perdure.model.states import ExecutionStatus, PendingReason
 from perdure.store.commands import ForgetKeys, StartExecutions
-from perdure.store.records import Value
+from perdure.store.records import Started, Value
 from tests.store.world import BEGIN, WORKSPACE, World, hashed, value
 
 
@@ -128,6 +128,18 @@ def test_a_key_is_good_for_a_day_and_within_its_workspace(world: World) -> None:
     second = world.start(idempotency_key="k", request_hash=b"b")
     assert second.id != first.id
     assert world.start(idempotency_key="k", request_hash=b"b").id == second.id
+
+
+async def test_what_answers_under_a_key_can_be_read(world: World) -> None:
+    first = world.start(idempotency_key="k", request_hash=b"a")
+    repeated = world.store.executions.repeated
+    again = await repeated(WORKSPACE, "k", b"a", world.now)
+    assert isinstance(again, Started)
+    assert (again.id, again.number, again.status, again.replayed) == (first.id, first.number, first.status, True)
+    assert isinstance(await repeated(WORKSPACE, "k", b"b", world.now), IdempotencyConflict)
+    assert await repeated(WORKSPACE, "other", b"a", world.now) is None
+    assert await repeated("other", "k", b"a", world.now) is None
+    assert await repeated(WORKSPACE, "k", b"a", world.now + DAY) is None
 
 
 def test_old_keys_are_forgotten(world: World) -> None:

@@ -292,6 +292,13 @@ async def test_the_inbox_finds_waits_by_kind_flow_approver_and_due_page_by_page(
     assert foreign is not None
 
 
+async def test_what_somebody_has_responded_to_is_no_longer_his(world: World) -> None:
+    one = waiting(world, wait(world, quorum=2))
+    respond(world, one.id)
+    for responder, found in ((None, [0]), ("ada", []), ("bob", [0])):
+        assert [n for _, n in await inbox(world, approvers=("*",), responder=responder)] == found
+
+
 async def test_the_inbox_forgets_what_was_answered_cancelled_or_ended(world: World) -> None:
     ones = [waiting(world, wait(world, ordinal=n, approvers=("ada",))) for n in range(3)]
     respond(world, ones[0].id, ordinal=0)

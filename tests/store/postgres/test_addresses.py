@@ -5,6 +5,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perdure.base.clock import DAY
 from perdure.errors import (
@@ -67,11 +69,52 @@ def test_nobody_sees_the_password() -> None:
         "postgresql://db/work?schema=a;drop",
         "postgresql://db/work?schema=pg_temp",
         "postgresql://db/work?schema=",
+        "postgresql://[bad/work",
+        "postgresql://db:99999/work",
+        "postgresql://db:port/work",
+        "postgresql://one:5432,two:0/work",
+        "postgresql:///work?host=db&port=70000",
+        "postgresql://db/work#fragment",
+        "postgresql://db/work?a%20b=c",
     ],
 )
 def test_a_url_that_says_what_cannot_be_is_refused(url: str) -> None:
     with pytest.raises(InvalidSettings):
         parse_url(url)
+
+
+def place_or_refusal(url: str) -> str:
+    try:
+        return parse_url(url).place
+    except InvalidSettings as error:
+        return error.message
+
+
+@given(st.text("ab1@:/?#[]%&=,", min_size=1, max_size=8))
+def test_no_part_of_a_password_that_is_written_wrongly_is_taken_for_a_place(password: str) -> None:
+    unreadable = place_or_refusal("postgresql://db:none/work")
+    found = place_or_refusal(f"postgresql://me:{password}@db.example:5432/work?pool=2")
+    assert found in {"db.example:5432/work", unreadable}, "which repeats nothing of it"
+
+
+async def test_a_word_that_nobody_knows_is_the_urls_mistake() -> None:
+    with pytest.raises(InvalidSettings, match="poool"):
+        await PostgresStore.open(fresh_url() + "&poool=3")
+    with pytest.raises(InvalidSettings, match="work_mem"):
+        await PostgresStore.open(fresh_url() + "&work_mem=much")
+
+
+async def test_a_schema_may_have_the_name_of_a_word_of_sql() -> None:
+    url = f"{base_url()}?schema=user"
+    try:
+        async with opened(url) as store:
+            world = World(Ported(store))
+            starting = StartExecutions(at=world.now, executions=[world.new()])
+            ((started,),) = (await store.write(Batch(advances=[], commands=[starting]))).results
+        async with opened(url) as store:
+            assert (await store.executions.get(WORKSPACE, started.id)) is not None
+    finally:
+        server().run('DROP SCHEMA IF EXISTS "user" CASCADE')
 
 
 async def test_nobody_answers() -> None:

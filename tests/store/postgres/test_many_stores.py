@@ -246,6 +246,27 @@ async def test_a_dead_worker_is_rescued_from_once_and_writes_nothing_any_more(cl
     assert cluster.at_once(lambda: cluster.write(0, claiming)) == [[None]]
 
 
+async def test_what_is_locked_of_a_dead_worker_holds_up_nothing_else(cluster: Cluster) -> None:
+    """Also when the worker itself holds the lock, which stands still in the middle of a transaction."""
+    world = cluster.world
+    held, free = world.started("w0"), world.started("w0")
+    rescue = RescueExecutions(at=world.now, lease=-HOUR)
+
+    async def rescue_beside_the_holder() -> list[Any]:
+        holder = await asyncpg.connect(base_url(), server_settings={"search_path": SCHEMA})
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT FROM executions WHERE id = $1 FOR UPDATE", UUID(bytes=held.id))
+                return [(await cluster.write(0, rescue))[0] for _ in range(2)]
+        finally:
+            await holder.close()
+
+    assert call(rescue_beside_the_holder) == [["w0"], []], "once is news"
+    assert [(await world.get(one.id)).status for one in (held, free)] == [RUNNING, ExecutionStatus.INTERRUPTED]
+    assert cluster.at_once(lambda: cluster.write(1, rescue)) == [[["w0"]]]
+    assert (await world.get(held.id)).status is ExecutionStatus.INTERRUPTED
+
+
 async def test_a_living_worker_is_left_alone(cluster: Cluster) -> None:
     world = cluster.world
     world.started("w0")

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from perdure.base.clock import MINUTE
 from perdure.errors import StoreBusy, StoreError, StoreIncompatible, StoreUnavailable
 from perdure.model.event import Event
 from perdure.model.states import ExecutionStatus
-from perdure.store.interface import Advanced, ExecutionFilter, Page
+from perdure.store.commands import RescueExecutions
+from perdure.store.interface import Advanced, Batch, ExecutionFilter, Page
 from perdure.store.postgres import readers as reading
+from perdure.store.postgres import text_index as indexing
 from perdure.store.postgres.connection import READING, WRITING
 from perdure.store.postgres.store import PostgresStore
+from perdure.store.procedures import interrupt
 from perdure.store.statements import Column, Procedure, Query
 from tests.store.databases import fresh_url, opened, server
 from tests.store.portal import call
@@ -58,6 +62,23 @@ async def test_a_read_that_takes_too_long_is_ended_by_the_server(
     assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
 
 
+async def test_who_stands_still_in_the_middle_of_a_statement_does_not_hold_its_locks_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a process that is stopped: it has had a statement prepared, and does not come to carry it out."""
+    monkeypatch.setattr(interrupt, "STILL", 50_000)
+    url = fresh_url()
+    async with opened(url) as frozen, opened(url) as other:
+        session = frozen._writer._connection
+        assert session is not None
+        await session.execute("BEGIN; LOCK TABLE rates")
+        await cast(asyncpg.Connection, session).prepare("SELECT 1 AS first_seen")
+        rescue = Batch(advances=[], commands=[RescueExecutions(at=1, lease=MINUTE)])
+        async with asyncio.timeout(20):
+            while not session.is_closed():
+                assert (await other.write(rescue)).results == [[]]
+
+
 async def test_a_broken_connection_is_replaced(store: PostgresStore) -> None:
     pid = await store._readers.read(asking("SELECT pg_backend_pid()"))
     server().run(f"SELECT pg_terminate_backend({pid})")
@@ -67,6 +88,19 @@ async def test_a_broken_connection_is_replaced(store: PostgresStore) -> None:
         # Nobody had told us yet.
         other = await store._readers.read(asking("SELECT pg_backend_pid()"))
     assert other != pid
+
+
+async def test_who_does_not_hold_the_index_of_texts_keeps_no_connection_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = fresh_url()
+    sessions = "SELECT count(*) FROM pg_stat_activity AS a WHERE a.application_name = 'perdure indexer'"
+    async with opened(url) as holder, opened(url) as other:
+        assert await holder.texts.hold(MINUTE)
+        monkeypatch.setattr(indexing, "IDLE_S", 0.05)
+        assert not await other.texts.hold(MINUTE)
+        async with asyncio.timeout(20):
+            while await holder._readers.read(asking(sessions)) > 1:
+                pass
+        assert not await other.texts.hold(MINUTE), "it is asked for again, on a new one"
 
 
 async def test_a_read_that_nobody_waits_for_any_more_leaves_its_turn(store: PostgresStore) -> None:

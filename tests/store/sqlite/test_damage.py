@@ -112,8 +112,12 @@ async def damaged_while_open(path: Path) -> None:
     store = SqliteStore(path)
     world = World(store)
     started = [world.started(input=value('"' + "x" * 3000 + '"')) for _ in range(50)]
-    with flipped_pages(path), pytest.raises(StoreDamaged, match="checksum"):
-        await store.executions.payloads(WORKSPACE, [one.id for one in started])
+    with flipped_pages(path):
+        with pytest.raises(StoreDamaged, match="checksum"):
+            await store.executions.payloads(WORKSPACE, [one.id for one in started])
+        # And in a transaction, which the damage ends.
+        with pytest.raises(StoreDamaged, match="checksum"):
+            await asyncio.gather(*(store.executions.whole(WORKSPACE, one.id) for one in started))
     assert len(await store.executions.payloads(WORKSPACE, [one.id for one in started])) == 50
     await store.close()
 

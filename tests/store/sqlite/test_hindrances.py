@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from perdure.store.recorder import Recorder
 from perdure.store.records import Advance, Value
 from perdure.store.sqlite import connection as connection_settings
 from perdure.store.sqlite.lock import owner_of
+from perdure.store.sqlite.readers import PATIENCE_S, Readers
 from perdure.store.sqlite.store import SqliteStore
+from perdure.store.statements import Column, Procedure, Query, library
 from tests.store.programs import beside
 from tests.store.world import WORKSPACE, World, value
 
@@ -209,3 +212,34 @@ async def test_a_closed_store_says_so(path: Path) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await store.executions.get(WORKSPACE, b"\x00" * 16)
+
+
+ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+def asking(sql: str, begun: threading.Event | None = None) -> Procedure[int]:
+    if begun is not None:
+        begun.set()
+    ((answer,),) = yield Query(sql, {}, (Column("answer", "bigint"),))
+    return int(answer)
+
+
+async def test_a_read_that_takes_too_long_ends_and_leaves_its_place_to_others(path: Path) -> None:
+    readers = Readers(path, library("sqlite"), threads=1, patience_s=0.05)
+    for consistent in (False, True):
+        with pytest.raises(StoreBusy, match="took too long") as caught:
+            await readers.read(asking(ENDLESS), consistent=consistent)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
+        assert await readers.read(asking("SELECT 1"), consistent=consistent) == 1
+    readers.close()
+
+
+async def test_a_read_that_nobody_waits_for_any_more_leaves_its_place(path: Path) -> None:
+    readers = Readers(path, library("sqlite"), threads=1)
+    begun = threading.Event()
+    read = asyncio.ensure_future(readers.read(asking(ENDLESS, begun)))
+    assert await asyncio.to_thread(begun.wait, 10)
+    read.cancel()
+    async with asyncio.timeout(PATIENCE_S / 2):
+        assert await readers.read(asking("SELECT 1")) == 1
+    readers.close()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from perdure.base.clock import Clock
 from perdure.errors import BackupBroken, StoreIncompatible, StoreUnavailable
+from perdure.store.backups.drafts import opened_draft
 from perdure.store.backups.manifest import CONTENTS, DATABASE, Manifest, file_sha256, read_manifest
 from perdure.store.backups.take import StorageAt
 from perdure.store.copying.copier import copy_store
@@ -21,6 +24,8 @@ from perdure.store.copying.places import Place, opened_target
 from perdure.store.copying.sqlite_source import SqliteSource
 from perdure.store.sqlite.connection import open_writer
 from perdure.store.sqlite.migrate import migrate, migrations
+
+_PREFIX = ".perdure-restore-"
 
 
 async def restore_backup(
@@ -57,9 +62,8 @@ async def restore_backup(
             schema=manifest.schema,
         )
     async with opened_target(place, folders, chunk_bytes=chunk_bytes) as target:
-        beside = place.parent if isinstance(place, Path) else None
-        with tempfile.TemporaryDirectory(dir=beside, prefix=".perdure-restore-") as folder:
-            database = Path(folder) / DATABASE
+        with _unpacking(place) as folder:
+            database = folder / DATABASE
             await asyncio.to_thread(_unpack, backup, manifest, database)
             source = await SqliteSource.open(database, storage(backup / CONTENTS))
             source.place = str(backup)
@@ -76,6 +80,17 @@ async def restore_backup(
             finally:
                 await source.close()
     return msgspec.structs.replace(done, source=str(backup))
+
+
+@contextmanager
+def _unpacking(place: Place) -> Iterator[Path]:
+    """A folder on the disk that has to have room for the store anyway."""
+    if isinstance(place, Path):
+        with opened_draft(place.parent, _PREFIX) as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as temporary:
+            yield Path(temporary)
 
 
 async def _refuse_lost_contents(source: Source, backup: Path, manifest: Manifest) -> None:

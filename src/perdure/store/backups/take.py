@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
@@ -19,6 +16,7 @@ import msgspec
 
 from perdure.base.clock import Clock
 from perdure.errors import ArtifactNotFound, StoreDamaged, StoreFull, StoreNotEmpty, StoreUnavailable
+from perdure.store.backups.drafts import opened_draft
 from perdure.store.backups.manifest import CONTENTS, DATABASE, FORMAT, MANIFEST, Manifest, file_sha256
 from perdure.store.copying import sql
 from perdure.store.copying.copier import copy_store
@@ -205,30 +203,11 @@ def _named(draft: Path, to: Path) -> None:
 
 @contextmanager
 def _draft(to: Path) -> Iterator[Path]:
-    """A folder beside `to`, gone at the end unless it was renamed; and so are those that killed backups left."""
     if os.path.lexists(to):
         raise StoreNotEmpty(f"{to} is there already; name a folder that is not", path=str(to))
     to.parent.mkdir(parents=True, exist_ok=True)
-    for left in to.parent.glob(f".{to.name}-unfinished-*"):
-        with suppress(OSError), _held(left):
-            shutil.rmtree(left)
-    draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}-unfinished-"))
-    with _held(draft):
-        try:
-            yield draft
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Raises OSError where another process is at work in it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
+    with opened_draft(to.parent, f".{to.name}-unfinished-") as draft:
+        yield draft
 
 
 @contextmanager

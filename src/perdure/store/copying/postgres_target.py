@@ -117,7 +117,7 @@ class PostgresTarget:
         # Until the server does it by itself, its plans would be those for empty tables.
         with suppress(StoreError):
             for table in TABLES:
-                await self._session.run(f"ANALYZE {self._session.address.schema}.{table.name}")
+                await self._session.run(f'ANALYZE "{self._session.address.schema}".{table.name}')
 
     async def close(self) -> None:
         self._session.close()
@@ -174,6 +174,6 @@ async def _refuse_what_is_there(session: Session) -> None:
         names = ", ".join(name for (name,) in rows[:5])
         raise StoreNotEmpty(
             f"the store at {place} (schema {schema}) is not empty: it has rows in {names}. Name another database, another "
-            f"schema with ?schema=NAME, or give this one up: DROP SCHEMA {schema} CASCADE",
+            f'schema with ?schema=NAME, or give this one up: DROP SCHEMA "{schema}" CASCADE',
             place=place,
         )

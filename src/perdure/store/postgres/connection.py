@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from perdure.errors import StoreIncompatible
+from perdure.errors import InvalidSettings, StoreIncompatible
 from perdure.store.postgres.failures import translated, unavailable
 from perdure.store.postgres.url import Address
 
 OLDEST_SERVER = 14
 CONNECT_PATIENCE_S = 10.0
 STATEMENTS_KEPT = 500
+_BAD_PARAMETER = frozenset({"42704", "22023", "55P02"})
+"""A setting that the server does not know, a value that it does not have, one that cannot be set by a session."""
 
 _COMMON = {
     "jit": "off",
@@ -30,7 +32,7 @@ _COMMON = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    # A process that was stopped in the middle of a transaction does not hold its locks for ever.
+    # A process that was stopped in the middle of a transaction does not hold its locks for ever (see `sessions_end` too).
     "idle_in_transaction_session_timeout": "10000",
 }
 WRITING = _COMMON | {
@@ -48,7 +50,11 @@ READING = _COMMON | {
     "seq_page_cost": "0.01",
     "random_page_cost": "0.01",
 }
-MIGRATING = {"client_min_messages": "warning", "synchronous_commit": "on"}
+MIGRATING = {
+    "client_min_messages": "warning",
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "60000",
+}
 
 
 class Connection(Protocol):
@@ -87,6 +93,7 @@ async def connect(address: Address, settings: dict[str, str], *, name: str) -> C
     Raises:
         StoreUnavailable: nobody answers there, or the login is refused.
         StoreIncompatible: the server is too old, or a proxy stands before it that needs `prepare=false`.
+        InvalidSettings: the server does not know a word of the URL.
     """
     session = settings_of(address, settings) if address.prepare else {}
     options: dict[str, Any] = {"target_session_attrs": "read-write"} if address.has_replicas else {}
@@ -102,6 +109,10 @@ async def connect(address: Address, settings: dict[str, str], *, name: str) -> C
     except asyncpg.PostgresError as error:
         if "startup parameter" in str(error):
             raise _proxy(address) from error
+        if error.sqlstate in _BAD_PARAMETER:
+            raise InvalidSettings(
+                f"PostgreSQL at {address.place} does not take what the URL of the store says: {error}"
+            ) from error
         raise translated(error, address.place) or error from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, ValueError) as error:
         raise unavailable(address.place, str(error) or "it does not answer") from error

@@ -19,8 +19,9 @@ from perdure.store.postgres.url import Address, parse_url
 
 COMMITS = 15
 EAR_PATIENCE_S = 3.0
-CONNECTIONS_BESIDES_POOL = 6
-"""Of one process: its writer, signals, proof of life, two for contents, and now and then one for partitions."""
+CONNECTIONS_BESIDES_POOL = 7
+"""Of one process: its writer, signals, proof of life, two for contents, and now and then one for partitions and one for
+the index of texts."""
 
 # A few bytes for the log that nobody reads: a commit that has to wait for the disk.
 _WRITE = "SELECT pg_logical_emit_message(true, 'perdure', 'doctor')"

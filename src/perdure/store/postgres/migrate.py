@@ -100,7 +100,7 @@ async def pending(url: str) -> list[str]:
 
 async def read_schema(connection: Connection, address: Address, *, newest: int | None = None) -> Schema:
     """Raises `StoreIncompatible` where a newer perdure left what one that knows `newest` (None: ours) cannot work with."""
-    table = f"{address.schema}.schema_migrations"
+    table = f'"{address.schema}".schema_migrations'
     if await connection.fetchval("SELECT to_regclass($1)", table) is None:
         return EMPTY
     row = await connection.fetchrow(_NEWEST.replace("schema_migrations", table))
@@ -127,7 +127,7 @@ async def is_unused_database(connection: Connection, address: Address) -> bool:
         return True
     if schema.number == migrations()[-1].number:
         return False
-    where = address.schema
+    where = f'"{address.schema}"'
     used = f"SELECT EXISTS (SELECT FROM {where}.writers) OR EXISTS (SELECT FROM {where}.executions)"  # noqa: S608
     return not await connection.fetchval(used)
 
@@ -172,7 +172,7 @@ async def _make_schema(connection: Connection, address: Address) -> None:
         await connection.fetchval(_LOCK, address.schema)
         # CREATE … IF NOT EXISTS wants the privilege to create even where nothing is to be created.
         if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", address.schema):
-            await connection.execute(f"CREATE SCHEMA {address.schema}")
+            await connection.execute(f'CREATE SCHEMA "{address.schema}"')
 
 
 async def _apply_next(connection: Connection, address: Address, known: Sequence[Migration]) -> bool:

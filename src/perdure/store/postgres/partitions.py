@@ -19,6 +19,8 @@ from perdure.store.statements import All, Procedure, T
 AHEAD = 21 * DAY
 """So far that nobody who looks once a day, or has not looked for two weeks, comes too late."""
 PATIENCE_S = 60.0
+_SETTINGS = MIGRATING | {"idle_in_transaction_session_timeout": "10000"}
+"""A process that is stopped in the middle keeps all others from all tables."""
 
 
 class Partitions:
@@ -52,8 +54,8 @@ class Partitions:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[_Session]:
-        connection = await connect(self._address, MIGRATING, name="perdure partitions")
-        begin = "BEGIN" + local_settings(self._address, MIGRATING)
+        connection = await connect(self._address, _SETTINGS, name="perdure partitions")
+        begin = "BEGIN" + local_settings(self._address, _SETTINGS)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 yield _Session(connection, begin, Runner(connection, self._statements, self._address.place))

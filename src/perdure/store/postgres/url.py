@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from collections.abc import Sequence
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -14,6 +15,14 @@ DEFAULT_SCHEMA = "perdure"
 DEFAULT_POOL = 6
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_HOST = re.compile(r"(?:\[[^\[\]@/:]*:[^\[\]@/]*\]|[^\[\]@/:]*)(?::(?P<port>[0-9]{1,5}))?")
+_PARAMETER = re.compile(r"[a-z_][a-z0-9_.]*")
+_HIGHEST_PORT = 65_535
+_UNREADABLE = (
+    "the URL of the PostgreSQL store cannot be read; write postgresql://user:password@host:port/database?name=value, "
+    "and in a user's name or password %40 for @, %3A for :, %2F for /, %3F for ?, %23 for #, %5B and %5D for [ and ]"
+)
+"""It repeats nothing: what cannot be read may be a part of a password."""
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 
@@ -43,7 +52,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_url(url: str) -> Address:
     """Raises `InvalidSettings` for what is no address of a PostgreSQL store."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in SCHEMES:
         raise InvalidSettings(f"a PostgreSQL store is named postgresql://user@host:port/database, not {parts.scheme}:")
     ours: dict[str, str] = {}
@@ -53,6 +62,8 @@ def parse_url(url: str) -> Address:
             ours[name] = value
         else:
             theirs.append((name, value))
+    if not _is_readable(parts, theirs):
+        raise InvalidSettings(_UNREADABLE)
     hosts = parts.netloc.rpartition("@")[2]
     given = dict(theirs)
     named = hosts or given.get("host") or "localhost"
@@ -66,6 +77,31 @@ def parse_url(url: str) -> Address:
         prepare=_boolean("prepare", ours.get("prepare", "true")),
         has_replicas="," in named,
     )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Its words would repeat what it could not read.
+        raise InvalidSettings(_UNREADABLE) from None
+
+
+def _is_readable(parts: SplitResult, parameters: Sequence[tuple[str, str]]) -> bool:
+    """Whether no part of it can be a rest of a login in which something is written as it must not be."""
+    user, separator, hosts = parts.netloc.rpartition("@")
+    if "@" in (user if separator else parts.query) or "@" in parts.path or parts.fragment:
+        return False
+    ports = [f":{port}" for name, value in parameters if name == "port" for port in value.split(",") if port]
+    return all(map(_is_place, [*hosts.split(","), *ports])) and all(
+        _PARAMETER.fullmatch(name) for name, _ in parameters
+    )
+
+
+def _is_place(text: str) -> bool:
+    """`host:port`, each of which may be left out."""
+    match = _HOST.fullmatch(text)
+    return match is not None and (match["port"] is None or 1 <= int(match["port"]) <= _HIGHEST_PORT)
 
 
 def with_schema(url: str, schema: str) -> str:

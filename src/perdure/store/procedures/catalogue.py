@@ -14,6 +14,8 @@ from perdure.store.statements import All, Many, Procedure
 
 def register_worker(context: Context, command: RegisterWorker) -> Procedure[int]:
     worker = command.worker
+    if command.lease:
+        yield All("lease_put", {"lease": command.lease, "worker": worker.id})
     yield Many("workers_put", [worker_row(worker)])
     rows = yield All("worker_number", {"worker": worker.id})
     number: int = rows[0][0]

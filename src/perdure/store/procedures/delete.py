@@ -67,14 +67,21 @@ def erase_executions(context: Context, command: EraseExecutions) -> Procedure[in
 def erase_history(context: Context, command: EraseHistory) -> Procedure[bool | None]:
     if not (yield from _goes_on(command.operation)):
         return None
-    found = yield from standings([command.execution_id])
-    if command.execution_id not in found or found[command.execution_id].status not in TERMINAL:
+    # What others of this batch have told of it is a part of its history.
+    yield from context.settle()
+    one = (yield from standings([command.execution_id])).get(command.execution_id)
+    if one is None or one.status not in TERMINAL:
         return False
-    for table in ("events", "node_runs"):
-        last = yield All(f"{table}_last", {"execution_id": command.execution_id, "limit": command.limit})
-        if last:
-            yield Many(f"{table}_drop", last)
-            return True
+    last = {"execution_id": one.id, "limit": command.limit}
+    if events := (yield All("events_last", last)):
+        yield Many("events_drop", events)
+        # It ends where it is cut, lest a reader wait for what is gone, and a check miss it.
+        _, first_gone = events[-1]
+        yield Many("executions_told", [(*one.key, first_gone - 1 - one.last_seq)])
+        return True
+    if runs := (yield All("node_runs_last", last)):
+        yield Many("node_runs_drop", runs)
+        return True
     return False
 
 

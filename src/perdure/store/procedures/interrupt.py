@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from perdure.base.clock import SECOND
 from perdure.base.ids import id_text
 from perdure.model.event import Event, EventType
 from perdure.model.failure import RECOVERIES_EXHAUSTED
@@ -16,15 +17,21 @@ from perdure.store.procedures.endings import Ended, end_unowned
 from perdure.store.procedures.queueing import enqueue
 from perdure.store.statements import All, Many, Procedure
 
+STILL = 10 * SECOND
+"""A session that was silent for so long in the middle of a statement is that of a process which stands still."""
+
 
 def rescue_executions(context: Context, command: RescueExecutions) -> Procedure[list[str]]:
     """A worker's row is locked before its executions are looked for, so that it cannot claim any more meanwhile."""
+    yield All("sessions_end", {"silent": STILL})
     stale = yield All("workers_stale", {"at": command.at, "lease": command.lease, "limit": command.limit})
     lost = yield All("owners_lost")
     dead = list(dict.fromkeys(row[0] for row in (*stale, *lost)))
-    if dead:
-        yield from interrupt_workers(context, InterruptWorkers(at=command.at, workers=tuple(dead)))
-    return dead
+    if not dead:
+        return []
+    interrupted = yield from interrupt_workers(context, InterruptWorkers(at=command.at, workers=tuple(dead)))
+    # Whoever owns only what others have locked is no news: nothing more can be done at once.
+    return dead if interrupted else [worker for (worker,) in stale]
 
 
 def interrupt_workers(context: Context, command: InterruptWorkers) -> Procedure[list[bytes]]:

@@ -6,6 +6,7 @@ Nothing is written before the last decision is made, so that a refusal leaves no
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import Any
 
 from perdure.base.clock import DAY
 from perdure.base.ids import id_text
@@ -76,6 +77,12 @@ def start(context: Context, news: Sequence[NewExecution], at: int, *, atomic: bo
     return [answer for answer in answers if answer is not None]
 
 
+def repeated(workspace: str, key: str, request_hash: bytes | None, at: int) -> Procedure[Answer | None]:
+    """What answers a start whose key was used within the window before; None where it was not."""
+    rows = yield Many("keys", [(workspace, key)])
+    return next((_of_key(row, request_hash) for row in rows if _counts(row, at)), None)
+
+
 def _replayed(started: Started) -> Started:
     return Started(
         started.id, started.number, started.status, started.reason, started.epoch, started.last_seq, replayed=True
@@ -103,13 +110,13 @@ def _answer_repeated(news: Sequence[NewExecution], answers: list[Answer | None],
                 followers[index] = leader
     if keyed:
         rows = yield Many("keys", list({(new.workspace, new.idempotency_key) for _, new in keyed}))
-        known = {(row[0], row[1]): row for row in rows if row[3] > at - IDEMPOTENCY_WINDOW}
+        known = {(row[0], row[1]): row for row in rows if _counts(row, at)}
         for index, new in keyed:
             row = known.get((new.workspace, new.idempotency_key))
             if answers[index] is not None or index in followers:
                 continue
             if row is not None:
-                answers[index] = _replayed(_started(row[4:])) if row[2] == new.request_hash else _conflict(new, row[4])
+                answers[index] = _of_key(row, new.request_hash)
             elif (leader := seen.setdefault(("key", new.workspace, new.idempotency_key), index)) != index:
                 followers[index] = leader
     return followers
@@ -124,7 +131,7 @@ def _answer_followers(
         if isinstance(first, CallerError):
             answers[index] = first
         elif news[index].parent is None and news[index].request_hash != news[leader].request_hash:
-            answers[index] = _conflict(news[index], plans[leader].new.id)
+            answers[index] = _conflict(news[index].idempotency_key, plans[leader].new.id)
 
 
 def _birth(new: NewExecution) -> tuple[bytes | None, str | None, int | None, str | None, int | None]:
@@ -136,10 +143,19 @@ def _started(row: Sequence[object]) -> Started:
     return Started(id, number, ExecutionStatus(status), reason, epoch, last_seq)  # type: ignore[arg-type]
 
 
-def _conflict(new: NewExecution, first: bytes) -> IdempotencyConflict:
+def _counts(row: Sequence[Any], at: int) -> bool:
+    """Whether a key's row is within its window."""
+    return bool(row[3] > at - IDEMPOTENCY_WINDOW)
+
+
+def _of_key(row: Sequence[Any], request_hash: bytes | None) -> Answer:
+    """What answers a request under the key of this row."""
+    return _replayed(_started(row[4:])) if row[2] == request_hash else _conflict(row[1], row[4])
+
+
+def _conflict(key: str | None, first: bytes) -> IdempotencyConflict:
     return IdempotencyConflict(
-        f"the idempotency key {new.idempotency_key!r} was used with another request, "
-        f"for execution {id_text(first)}; use a new key",
+        f"the idempotency key {key!r} was used with another request, for execution {id_text(first)}; use a new key",
         execution=id_text(first),
     )
 

@@ -97,11 +97,26 @@ SELECT k.id
 FROM batch CROSS JOIN workers AS k ON k.id = batch.id
 WHERE k.stopped_at IS NULL;
 
+-- name: sessions_end
+-- nothing: a file has one process, which waits for no other
+
+-- The longest lease of the workers that may be alive, so that whoever looks with a shorter one takes nothing from them. One
+-- who finds nobody else alive begins anew: those who register wait for each other at the row.
+-- name: lease_put
+INSERT INTO measures AS s (name, value)
+VALUES ('lease', :lease)
+ON CONFLICT (name) DO UPDATE SET value = CASE WHEN s.value > excluded.value THEN s.value ELSE excluded.value END;
+UPDATE measures
+SET value = :lease
+WHERE name = 'lease' AND NOT EXISTS (SELECT 1 FROM workers AS k WHERE k.stopped_at IS NULL AND k.id <> :worker);
+
 -- name: workers_stale
 -- returns: id text
 SELECT k.id
 FROM workers AS k
-WHERE k.stopped_at IS NULL AND k.heartbeat_at < :at - :lease
+WHERE
+    k.stopped_at IS NULL
+    AND k.heartbeat_at < :at - max(:lease, coalesce((SELECT s.value FROM measures AS s WHERE s.name = 'lease'), :lease))
 ORDER BY k.id
 LIMIT :limit;
 

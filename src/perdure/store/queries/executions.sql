@@ -31,7 +31,7 @@ SET
     output_size = coalesce(batch.output_size, payloads.output_size),
     error = coalesce(batch.error, payloads.error)
 FROM batch
-WHERE payloads.execution_id = batch.execution_id;
+WHERE payloads.execution_id = {+}batch.execution_id;
 
 -- name: standings
 -- rows: id uuid

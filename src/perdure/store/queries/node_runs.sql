@@ -95,7 +95,7 @@ SET
     wake_at = NULL
 FROM batch
 WHERE
-    node_runs.execution_id = batch.execution_id
+    node_runs.execution_id = {+}batch.execution_id
     AND node_runs.node = batch.node
     AND node_runs.ordinal = batch.ordinal
     AND node_runs.label = batch.label;

@@ -72,7 +72,7 @@ WITH {batch}
 UPDATE operation_items
 SET outcome = batch.outcome, code = batch.code, detail = batch.detail, result_id = batch.result_id, at = batch.at
 FROM batch
-WHERE operation_items.operation_id = batch.operation_id AND operation_items.n = batch.n;
+WHERE operation_items.operation_id = {+}batch.operation_id AND operation_items.n = batch.n;
 
 -- name: operation_get
 -- returns: {operation}

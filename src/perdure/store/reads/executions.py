@@ -9,16 +9,17 @@ import msgspec
 
 from perdure.base.clock import DAY, HOUR
 from perdure.base.histogram import percentiles
-from perdure.errors import InvalidRequest
+from perdure.errors import CallerError, InvalidRequest
 from perdure.store.interface import ExecutionFilter, Listing, Page, Statistics
 from perdure.store.procedures.flows import UNFINISHED
 from perdure.store.procedures.rows import payload_of, record_of
+from perdure.store.procedures.start import repeated
 from perdure.store.reads.counted import Groups, count_executions, group_executions, group_newest, is_counted
 from perdure.store.reads.durations import group_durations
 from perdure.store.reads.filters import GROUPS
 from perdure.store.reads.listing import list_page
 from perdure.store.reads.reader import Reader
-from perdure.store.records import ExecutionRecord, LimitState, Passed, Payload, QueuePlace, Relative
+from perdure.store.records import ExecutionRecord, LimitState, Passed, Payload, QueuePlace, Relative, Started
 from perdure.store.statements import All, Library, Many, Procedure
 
 HOLDERS_SHOWN = 20
@@ -69,6 +70,11 @@ class StoredExecutions:
     ) -> ExecutionRecord | None:
         like = {"workspace": workspace, "flow": flow, "flow_version": flow_version, "input": input_text}
         return await self._read(_unfinished_like(like), consistent=True)
+
+    async def repeated(
+        self, workspace: str, key: str, request_hash: bytes | None, at: int
+    ) -> Started | CallerError | None:
+        return await self._read(repeated(workspace, key, request_hash, at))
 
     async def queue_place(self, workspace: str, id: bytes) -> QueuePlace | None:
         return await self._read(_queue_place(workspace, id))

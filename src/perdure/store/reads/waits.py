@@ -110,4 +110,9 @@ def _fits(wait: WaitRecord, filter: WaitFilter) -> bool:
         return False
     if not filter.approvers:
         return True
-    return "attempt" in (wait.data or {}) and bool(set(terms_of(wait.data).named_approvers()) & set(filter.approvers))
+    if "attempt" not in (wait.data or {}):
+        return False
+    terms = terms_of(wait.data)
+    if any(response.by == filter.responder for response in terms.responses):
+        return False
+    return bool(set(terms.named_approvers()) & set(filter.approvers))

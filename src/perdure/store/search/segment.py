@@ -1,11 +1,11 @@
-"""A segment: up to 2,048 executions in 64 groups, and for each trigram the groups in which it stands, as bits.
+"""A segment: up to 2,048 executions in 128 groups, and for each trigram the groups in which it stands, as bits.
 
 The trigrams are spread over parts, each a row. A search reads the few parts that its trigrams are in. Full segments are
 merged into volumes, so that it reads few rows however many segments there are: a row of a volume holds what the rows of
 its segments held, and which segment each of it is of, by its place in the volume.
 
 A row, little-endian: its trigrams in order (four bytes each, once for each segment), their places (a byte each), their
-groups (eight bytes each).
+groups (sixteen bytes each).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perdure.store.search.grams import trigrams_in
 
-GROUPS = 64
-GROUP = 32
+GROUPS = 128
+GROUP = 16
 """Executions in a group; a search looks into each of them."""
 SEGMENT = GROUPS * GROUP
 VOLUME = 64
@@ -26,7 +26,11 @@ VOLUME = 64
 LAST_PART = 1_023
 ID_BYTES = 16
 EVERY_GROUP = (1 << GROUPS) - 1
-_ENTRY_BYTES = 4 + 1 + 8
+_BITS_BYTES = GROUPS // 8
+_ENTRY_BYTES = 4 + 1 + _BITS_BYTES
+
+Entry = tuple[int, int, bytes]
+"""(trigram, place, groups as bits)"""
 
 
 def part_of(gram: int) -> int:
@@ -39,7 +43,7 @@ class SegmentBuilder:
 
     def __init__(self, rows: Iterable[bytes] = (), groups: int = 0) -> None:
         """Begun anew, or with the rows of a segment that has so many groups."""
-        self._groups = {gram: bits for row in rows for gram, _, bits in entries(row)}
+        self._groups = {gram: int.from_bytes(bits, "little") for row in rows for gram, _, bits in entries(row)}
         self._count = groups
         self._group: set[int] = set()
 
@@ -58,9 +62,9 @@ class SegmentBuilder:
 
     def parts(self) -> Iterator[tuple[int, bytes]]:
         """(part, its row)."""
-        spread: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        spread: defaultdict[int, list[Entry]] = defaultdict(list)
         for gram, groups in self._groups.items():
-            spread[part_of(gram)].append((gram, 0, groups))
+            spread[part_of(gram)].append((gram, 0, groups.to_bytes(_BITS_BYTES, "little")))
         for part, found in sorted(spread.items()):
             yield part, _row(found)
 
@@ -70,17 +74,18 @@ def merged(rows: Mapping[int, bytes]) -> bytes:
     return _row([(gram, place, groups) for place, row in rows.items() for gram, _, groups in entries(row)])
 
 
-def entries(row: bytes) -> Iterator[tuple[int, int, int]]:
-    """(trigram, place, groups as bits), in order."""
+def entries(row: bytes) -> Iterator[Entry]:
+    """In order."""
     count = len(row) // _ENTRY_BYTES
-    numbers = struct.unpack(f"<{count}I{count}B{count}Q", row)
-    return zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True)
+    numbers = struct.unpack_from(f"<{count}I{count}B", row)
+    groups = [row[at : at + _BITS_BYTES] for at in range(5 * count, len(row), _BITS_BYTES)]
+    return zip(numbers[:count], numbers[count:], groups, strict=True)
 
 
-def _row(found: list[tuple[int, int, int]]) -> bytes:
+def _row(found: list[Entry]) -> bytes:
     count = len(found)
     grams, places, groups = zip(*sorted(found), strict=True)
-    return struct.pack(f"<{count}I{count}B{count}Q", *grams, *places, *groups)
+    return struct.pack(f"<{count}I{count}B", *grams, *places) + b"".join(groups)
 
 
 def groups_with(gram: int, row: bytes) -> dict[int, int]:
@@ -90,10 +95,13 @@ def groups_with(gram: int, row: bytes) -> dict[int, int]:
     def at(index: int) -> int:
         return int.from_bytes(row[4 * index : 4 * index + 4], "little")
 
+    def bits(index: int) -> int:
+        begin = 5 * count + _BITS_BYTES * index
+        return int.from_bytes(row[begin : begin + _BITS_BYTES], "little")
+
     first = bisect_left(range(count), gram, key=at)
     end = bisect_left(range(count), gram + 1, lo=first, key=at)
-    found = struct.unpack_from(f"<{end - first}Q", row, 5 * count + 8 * first)
-    return dict(zip(row[4 * count + first : 4 * count + end], found, strict=True))
+    return {row[4 * count + index]: bits(index) for index in range(first, end)}
 
 
 def members_of(groups: int, members: bytes) -> list[bytes]:

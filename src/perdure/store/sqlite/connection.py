@@ -92,6 +92,7 @@ def open_reader(path: Path, *, cache_kib: int = READER_CACHE_KIB) -> apsw.Connec
 def open_index(path: Path) -> apsw.Connection:
     """The text index, which can be made anew: no fsync waits for it but those of checkpoints."""
     connection = _open(path, cache_kib=INDEX_CACHE_KIB)
+    _reserve_checksums(connection)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "normal")
     return connection

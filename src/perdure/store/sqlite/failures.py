@@ -34,6 +34,9 @@ def translated(error: Exception, path: Path) -> StoreError | None:
         return StoreFull(f"no space is left for {path}; free some, and work goes on by itself", path=str(path))
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return StoreBusy(f"another process holds the lock of {path}; perdure wants it for itself", path=str(path))
+    if isinstance(error, apsw.InterruptError):
+        told = f"what was asked of {path} took too long and was told to give up; ask for less, such as a shorter range of times"
+        return StoreBusy(told, path=str(path))
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _DAMAGE:
         return damaged(path, "a page does not match its checksum")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):

@@ -34,7 +34,8 @@ class IndexFile:
         self._lock = threading.RLock()
         self._connection: apsw.Connection | None = None
         self._runner: Runner | None = None
-        self._readers = self._new_readers()
+        self._readers: Readers | None = self._new_readers()
+        """None while the index is being emptied."""
 
     def _new_readers(self) -> Readers:
         return Readers(self.path, self._library, threads=2, cache_kib=INDEX_CACHE_KIB)
@@ -44,10 +45,16 @@ class IndexFile:
         if self._connection is None:
             await asyncio.to_thread(self._open)
         readers = self._readers
+        if readers is None:
+            raise self._begins_anew()
         try:
             return await readers.read(procedure, consistent=consistent)
         except StoreDamaged as error:
             raise await asyncio.to_thread(self._discard, readers, error) from error
+        except StoreUnavailable as error:
+            if readers is self._readers:
+                raise
+            raise self._begins_anew() from error
 
     async def write(self, procedure: Procedure[T]) -> T:
         """As `perdure.store.text_index.IndexWriter`."""
@@ -57,15 +64,21 @@ class IndexFile:
         except StoreDamaged as error:
             raise await asyncio.to_thread(self._discard, readers, error) from error
 
-    def _discard(self, readers: Readers, error: StoreDamaged) -> StoreUnavailable:
+    def _discard(self, readers: Readers | None, error: StoreDamaged) -> StoreUnavailable:
         """Empty what the damage was found in, once: the next one to ask finds an index without anything."""
         with self._lock:
-            if readers is self._readers:
+            if readers is not None and readers is self._readers:
                 _log.warning("the index of texts is damaged, and is made anew", error=error.message)
+                self._readers = None
                 readers.close()
-                self._readers = self._new_readers()
-                if self._connection is not None:
-                    self._emptied(self._connection)
+                try:
+                    if self._connection is not None:
+                        self._emptied(self._connection)
+                finally:
+                    self._readers = self._new_readers()
+        return self._begins_anew()
+
+    def _begins_anew(self) -> StoreUnavailable:
         return StoreUnavailable("the index of texts was damaged and begins anew; search again", path=str(self.path))
 
     def _emptied(self, connection: apsw.Connection) -> None:
@@ -127,8 +140,9 @@ class IndexFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def close(self) -> None:
-        self._readers.close()
         with self._lock:
+            if self._readers is not None:
+                self._readers.close()
             if self._connection is not None:
                 self._connection.close()
 

@@ -15,11 +15,35 @@ FROM batch AS b;
 -- returns: id text
 SELECT k.id FROM workers AS k WHERE k.id = ANY (:id) AND k.stopped_at IS NULL ORDER BY k.id FOR KEY SHARE;
 
+-- Sessions of processes that were stopped between the preparation of a statement and the rest: they are not idle, so that no
+-- timeout of the server ends them (before version 17), and what they have locked stays so.
+-- name: sessions_end
+-- returns: is_ended bool
+SELECT pg_terminate_backend(stuck.pid)
+FROM (
+    SELECT a.pid
+    FROM pg_stat_activity AS a
+    WHERE
+        a.datname = current_database()
+        AND a.usename = current_user
+        AND a.state = 'active'
+        AND a.wait_event = 'ClientRead'
+        AND extract(EPOCH FROM a.state_change) * 1000000 < extract(EPOCH FROM clock_timestamp()) * 1000000 - :silent::bigint
+        AND (
+            a.application_name LIKE 'perdure writer %'
+            OR a.application_name IN ('perdure contents', 'perdure indexer', 'perdure partitions')
+        )
+    OFFSET 0
+) AS stuck;
+
 -- name: workers_stale
 -- returns: id text
 SELECT k.id
 FROM workers AS k
-WHERE k.stopped_at IS NULL AND k.heartbeat_at < extract(EPOCH FROM clock_timestamp()) * 1000000 - :lease::bigint
+WHERE
+    k.stopped_at IS NULL
+    AND k.heartbeat_at < extract(EPOCH FROM clock_timestamp()) * 1000000
+    - greatest(:lease::bigint, (SELECT s.value FROM measures AS s WHERE s.name = 'lease'))
 ORDER BY k.id
 LIMIT :limit
 FOR UPDATE SKIP LOCKED;

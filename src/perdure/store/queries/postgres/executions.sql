@@ -179,13 +179,14 @@ SET last_seq = last_seq + batch.events
 FROM batch
 WHERE executions.id = ANY (ARRAY[batch.id]);
 
+-- What somebody has locked, perhaps a session of the dead worker itself, is found again: its owner is lost by then.
 -- name: standings_of_workers
 -- rows: worker text
 -- returns: {standing}
 WITH {batch}
 SELECT {standing}
 FROM batch CROSS JOIN LATERAL (
-    SELECT * FROM executions AS x WHERE x.worker = batch.worker FOR UPDATE
+    SELECT * FROM executions AS x WHERE x.worker = batch.worker FOR UPDATE SKIP LOCKED
 ) AS e;
 
 -- name: standings_of_others
