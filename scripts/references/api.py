@@ -15,7 +15,7 @@ from perdure.model.event import EventType
 from scripts.references.regions import Maker, table
 from scripts.references.schemas import about, kind_of
 
-_MACHINERY = "malformed_request", "too_many_connections", "host_refused", INTERNAL_ERROR
+_MACHINERY = "malformed_request", "head_too_large", "too_many_connections", "host_refused", INTERNAL_ERROR
 
 
 @cache

@@ -24,7 +24,7 @@ from perdure.base.texts import cut
 from perdure.engine.engine import Engine
 from perdure.engine.node_runs import every_run
 from perdure.engine.rehearsal import FixtureDifference, StandIn, compared
-from perdure.engine.requests import StartRequest
+from perdure.engine.requests import ReplayRequest, StartRequest
 from perdure.errors import MalformedDocument
 from perdure.local import local_engine
 from perdure.settings import ServerSettings
@@ -96,24 +96,57 @@ async def _run(engine: Engine, fixture: Fixture, document: bytes, media_type: st
         workspace=WORKSPACE, flow=flow, version=version, input=fixture.input, tags=fixture.execution.tags,
         trigger_kind=trigger.kind, trigger_id=trigger.id, trigger_context=trigger.context,
     )  # fmt: skip
-    (started,) = await engine.start_executions([request])
-    if isinstance(started, Exception):
-        raise started
-    engine.claim_family(started.id)
-    while not await engine.wait_ended(WORKSPACE, started.id, _LOOK_US):
+    edited = await _edited(engine, fixture, flow, version)
+    id_ = await _started(engine, request) if not edited else await _replayed(engine, request, edited)
+    engine.claim_family(id_)
+    while not await engine.wait_ended(WORKSPACE, id_, _LOOK_US):
         pass
-    found = await engine.store.executions.whole(WORKSPACE, started.id)
+    found = await engine.store.executions.whole(WORKSPACE, id_)
     assert found is not None
     record, payload = found
     output = await engine.values.load(payload.output)
     outcome = {"status": str(record.status), "output": output, "error": payload.error}
-    runs = [await _told(engine, run) async for run in every_run(engine.store.node_runs, WORKSPACE, started.id)]
+    runs = [await _told(engine, run) async for run in every_run(engine.store.node_runs, WORKSPACE, id_)]
     return FixtureOutcome(
         status=str(record.status),
         output=output,
         error=payload.error,
         differences=compared(fixture, runs, outcome),
     )
+
+
+async def _edited(engine: Engine, fixture: Fixture, flow: str, version: int) -> dict[str, Json]:
+    """What somebody had put in the place of nodes' results, of those that the flow has still."""
+    _, program = await engine.catalog.program(WORKSPACE, flow, version)
+    found: dict[str, Json] = {}
+    for run in fixture.runs:
+        spec = program.flow.nodes.get(run.node) if run.edited else None
+        if spec is not None and (spec.foreach is None or isinstance(run.output, list)):
+            found[run.node] = run.output
+    return found
+
+
+async def _started(engine: Engine, request: StartRequest) -> bytes:
+    (started,) = await engine.start_executions([request])
+    if isinstance(started, Exception):
+        raise started
+    return started.id
+
+
+async def _replayed(engine: Engine, request: StartRequest, outputs: dict[str, Json]) -> bytes:
+    """As a replay with these outputs, of an execution that never began: of a version without limits, input and effects."""
+    empty = encode({"id": request.flow, "nodes": {"nothing": {"transform": None}}})
+    _, version, _ = await engine.catalog.put(WORKSPACE, empty, media_type="application/json")
+    original = await _started(engine, msgspec.structs.replace(request, version=version, input={}))
+    await engine.cancel_executions(WORKSPACE, [original])
+    replay = ReplayRequest(
+        workspace=WORKSPACE, id=original, input=request.input, outputs=outputs, version=request.version or "latest",
+        asked_by=request.trigger_id,
+    )  # fmt: skip
+    (started,) = await engine.replay_executions([replay])
+    if isinstance(started, Exception):
+        raise started
+    return started.id
 
 
 async def _told(engine: Engine, run: NodeRunRecord) -> FixtureRun:

@@ -83,10 +83,11 @@ class Still:
         self._socket.setblocking(False)
         await asyncio.get_running_loop().sock_connect(self._socket, (self._host, self._port))
 
-    async def ask(self) -> None:
+    async def ask(self, more: str = "") -> None:
+        """`more` are header lines besides."""
         loop = asyncio.get_running_loop()
         await self._connect()
-        request = f"GET {API}{self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: text/event-stream\r\n\r\n"
+        request = f"GET {API}{self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: text/event-stream\r\n{more}\r\n"
         await loop.sock_sendall(self._socket, request.encode())
 
     async def cut(self) -> None:

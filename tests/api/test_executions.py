@@ -176,6 +176,31 @@ async def test_the_key_may_stand_in_the_body_and_the_order_of_fields_is_nothing(
     assert first.json()["idempotency_key"] == "field"
 
 
+async def test_a_start_that_was_accepted_is_answered_again_though_its_flow_would_refuse_it_now(world: World) -> None:
+    """Its answer was lost, say, and meanwhile somebody put a new version, or deleted the flow."""
+    flow = {"id": "api/moved", "input": {"n": {"type": "integer"}}, "nodes": {"a": {"transform": "${input.n}"}}}
+    body = {"flow": "api/moved", "input": {"n": 1}, "idempotency_key": "moved"}
+    again = {"idempotency_key": "moved again"}
+    await world.put(flow)
+    first = await world.finished("api/moved", {"n": 1}, idempotency_key="moved")
+    replay = (await world.ask("POST", f"/executions/{first['id']}/replay", {"version": "latest", **again})).json()
+    await world.put({**flow, "input": {"n": {"type": "string"}}})
+    refused = await world.ask("POST", "/executions", {**body, "idempotency_key": "new"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    for deleted in (False, True):
+        if deleted:
+            await world.ask("GET", f"/executions/{replay['id']}/events", headers={"accept": "text/event-stream"})
+            assert (await world.ask("DELETE", "/flows/api/moved")).status_code == 204
+        response = await world.ask("POST", "/executions", body)
+        assert (response.json()["id"], response.headers["idempotent-replayed"]) == (first["id"], "true")
+        replayed = await world.ask("POST", f"/executions/{first['id']}/replay", {"version": "latest", **again})
+        assert (replayed.json()["id"], replayed.headers["idempotent-replayed"]) == (replay["id"], "true")
+        [one] = (await world.ask("POST", "/executions/batch", {"executions": [body]})).json()["data"]
+        assert one["id"] == first["id"]
+        other = await world.ask("POST", "/executions", {**body, "priority": 1})
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+
+
 async def test_two_keys_in_one_request_are_refused(world: World) -> None:
     body = {"flow": "api/quick", "idempotency_key": "one"}
     response = await world.ask("POST", "/executions", body, headers={"idempotency-key": "two"})

@@ -133,11 +133,28 @@ async def test_a_cursor_that_is_none_begins_now_and_says_so(world: World, cursor
         assert (await live.events("a", 1))[0]["execution"] == done["id"]
 
 
+async def test_where_a_subscription_begins_is_told_inside_a_commit_too(world: World) -> None:
+    async with connected(world) as live:
+        await live.subscribe("a", flow="api/quick")
+        done = await world.finished("api/quick")
+        first = (await live.events("a", 4))[0]
+        await live.tell("unsubscribe", id="a")
+        while (await live.next())["type"] != "unsubscribed":
+            pass
+        begun = await live.subscribe("b", flow="api/quick", after=first["cursor"])
+        assert [event["seq"] for event in await live.events("b", 3)] == [2, 3, 4]
+    async with connected(world) as live:
+        await live.subscribe("c", flow="api/quick", after=begun["cursor"])
+        found = await live.events("c", 3)
+    assert [(event["execution"], event["seq"]) for event in found] == [(done["id"], seq) for seq in (2, 3, 4)]
+
+
 async def test_a_cursor_from_the_future_of_a_restored_store_begins_now_and_says_so(world: World) -> None:
     end = await world.server.engine.store.events.feed_end()
     ahead = encode_cursor("feed", "default", [[[writer, n + 50] for writer, n in end.items()], 1, 0, 0, 0])
     async with connected(world) as live, opened(world, "/events", last_event_id=ahead) as stream:
-        await live.subscribe("a", after=ahead)
+        # Whoever came back with the cursor of no use might be behind it by then, and miss what lies between.
+        assert (await live.subscribe("a", after=ahead))["cursor"] != ahead
         assert (await live.next())["type"] == "reset"
         [reset] = await stream.events(1)
         assert reset.event == "reset"
@@ -204,6 +221,17 @@ async def test_messages_are_text_of_bounded_size(world: World, monkeypatch: pyte
     async with connected(world) as live:
         await live.socket.send_bytes(b"{}")
         assert (await live.closing())[0] == 1003
+
+
+async def test_a_message_of_empty_frames_is_of_bounded_size_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "MESSAGE_BYTES", 1024)
+    async with connection(world) as (reader, writer), asyncio.timeout(10):
+        head = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+        writer.write(f"GET {API}/ws HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        writer.write(masked(b"", first=0x01) + masked(b"", first=0x00) * 1024)
+        await reader.readuntil(b"\x88")
+        await reader.readuntil((1009).to_bytes(2))
 
 
 async def test_frames_that_are_none_end_the_connection(world: World) -> None:

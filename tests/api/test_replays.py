@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from perdure.client import AsyncClient
+from tests.api.conftest import Opened
+from tests.api.test_security import bearer, make
 from tests.api.world import World
 
 FLOW: dict[str, Any] = {
@@ -19,6 +22,16 @@ FLOW: dict[str, Any] = {
         "each": {"transform": "${item}", "foreach": [1, 2, 3]},
     },
     "output": "${nodes.last.output}",
+}
+
+GATED: dict[str, Any] = {
+    "id": "api/gated",
+    "input": {"cents": {"type": "integer", "default": 1}},
+    "nodes": {
+        "gate": {"approval": {"message": "Pay?", "on_expiry": "approve"}, "timeout": "1ms"},
+        "pay": {"transform": "${input.cents}", "needs": ["gate"]},
+    },
+    "output": "${nodes.pay.output}",
 }
 
 
@@ -98,6 +111,43 @@ async def test_what_is_wrong_is_told_with_its_place(
         status, problem = await asked(world, failed["id"], {**body, "dry_run": dry_run})
         assert status == 422, problem
         assert pointer in {error["pointer"] for error in problem["errors"]}
+
+
+async def test_an_edited_list_is_compared_item_by_item(world: World, failed: dict[str, Any]) -> None:
+    _, new = await asked(world, failed["id"], {"outputs": {"each": [1, 5]}})
+    diff = (await world.ask("GET", f"/executions/{new['id']}/diff?with={failed['id']}")).json()
+    [each] = [node for node in diff["nodes"] if node["node"] == "each"]
+    told = [(one["pointer"], one["before"], one["after"]) for one in each["output"]["data"]]
+    assert (each["differing_runs"], told) == (2, [("/1", 2, 5), ("/2", 3, None)])
+
+
+async def test_an_approval_is_for_the_input_of_then(world: World) -> None:
+    await world.put(GATED)
+    paid = await world.finished("api/gated")
+    for edit, told in (({}, ("reuse", "recorded")), ({"input": {"cents": 99}}, ("run", "input_edited"))):
+        _, plan = await asked(world, paid["id"], {"from": ["pay"], "dry_run": True, **edit})
+        assert [(one["action"], one["reason"]) for one in plan["nodes"] if one["node"] == "gate"] == [told]
+
+
+async def test_an_operator_puts_nothing_in_the_place_of_an_approval(open_world: Opened) -> None:
+    async with open_world() as world:
+        await world.put(GATED)
+        id = (await world.finished("api/gated"))["id"]
+        _, admin = await make(world, "admin")
+        secrets = {role: (await world.ask("POST", "/tokens", {"name": role, "role": role}, headers=bearer(admin))).json()["secret"]
+                   for role in ("operator", "editor")}  # fmt: skip
+        edit = {"outputs": {"gate": {"approved": True}}}
+        for role, wanted in (("operator", 403), ("editor", 200)):
+            status, answer = await asked(world, id, {**edit, "dry_run": True}, **bearer(secrets[role]))
+            assert (status, answer.get("code")) == (wanted, "permission_denied" if wanted == 403 else None)
+            async with AsyncClient(world.server.url, token=secrets[role]) as client:
+                operation = await client.operations.start("replay", ids=[id], arguments=edit)
+                await client.operations.wait(operation.id, 30)
+                [item] = [item async for item in client.operations.items(operation.id)]
+            assert (item.outcome, item.code) == (
+                ("refused", "permission_denied") if wanted == 403 else ("succeeded", None)
+            )
+        assert (await asked(world, id, {"outputs": {"pay": 5}}, **bearer(secrets["operator"])))[0] == 200
 
 
 async def test_the_last_success_is_what_a_diff_compares_with(world: World, failed: dict[str, Any]) -> None:

@@ -418,3 +418,10 @@ def test_every_operation_tells_that_its_connection_may_be_refused() -> None:
     for path in openapi_document(ROUTES)["paths"].values():
         for operation in path.values():
             assert "`malformed_request`" in operation["responses"]["400"]["description"]
+
+
+def test_every_operation_that_reads_a_body_tells_how_that_may_fail() -> None:
+    """One that takes none reads it too, to say so."""
+    for path in openapi_document(ROUTES)["paths"].values():
+        for method in path.keys() & {"post", "put", "patch", "delete"}:
+            assert path[method]["responses"].keys() >= {"400", "408", "413", "415"}

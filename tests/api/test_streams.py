@@ -10,7 +10,7 @@ import pytest
 
 from perdure.api.metrics import Metrics
 from perdure.api.resources import history
-from perdure.api.streaming import RETRY, Stream, StreamLimits, Streams
+from perdure.api.streaming import END, PIECE, RETRY, Stream, StreamLimits, Streams
 from perdure.base.clock import SystemClock
 from perdure.errors import StoreBusy
 from perdure.store.commands import TrimFeed
@@ -121,9 +121,12 @@ async def test_logs_are_paged_filtered_and_followed(world: World) -> None:
     assert (await world.ask("GET", f"{path}?level=error")).json()["data"] == []
     assert (await world.ask("GET", f"{path}?since=1h")).json()["data"] == lines
     assert (await world.ask("GET", f"{path}?since=2100-01-01T00:00:00Z")).json()["data"] == []
-    async with opened(world, f"{path}?follow=true") as stream:
-        followed = await stream.events()
-    assert [event.data for event in followed] == lines
+    found = (await world.ask("GET", f"{path}?q=IRS")).json()["data"]
+    assert [line["message"] for line in found] == ["first"]
+    assert (await world.ask("GET", f"{path}?q=")).status_code == 422
+    for query, wanted in (("", lines), ("&q=irs", found)):
+        async with opened(world, f"{path}?follow=true{query}") as stream:
+            assert [event.data for event in await stream.events()] == wanted
 
 
 async def test_a_filter_that_finds_late_what_it_looks_for_gets_there_page_by_page(
@@ -300,6 +303,34 @@ async def test_shutdown_ends_streams_with_a_word(open_world: Opened) -> None:
                 assert message.event != "end"
         assert "the server is shutting down" in comments
         await stopping
+
+
+async def test_a_ping_never_stands_inside_a_frame(world: World) -> None:
+    frame = b"data: %b\n\n" % (b"x" * 3 * PIECE)
+    written: list[bytes] = []
+    stands, moves = asyncio.Event(), asyncio.Event()
+
+    async def send(message: Any) -> None:
+        written.append(message.get("body", b""))
+        if len(written) == 3:
+            stands.set()
+            await moves.wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def source() -> AsyncGenerator[bytes]:
+        yield frame
+
+    authority = world.server.services.authority
+    streams = Streams(authority=authority, clock=SystemClock(), metrics=Metrics(), limits=StreamLimits())
+    stream = Stream(streams, source(), scope={}, token_id=None)
+    answer = asyncio.create_task(stream.respond(headers=[], head_only=False, receive=receive, send=send))
+    await stands.wait()
+    await stream.ping()
+    moves.set()
+    assert await answer == 200
+    assert b"".join(written) == RETRY + frame + END
 
 
 async def test_a_store_that_cannot_be_read_breaks_a_stream_off_so_that_its_reader_comes_again(world: World) -> None:

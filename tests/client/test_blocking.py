@@ -137,3 +137,12 @@ def test_a_portal_may_be_closed_twice() -> None:
     portal = Portal()
     portal.close()
     portal.close()
+
+
+def test_what_is_asked_of_a_closed_portal_is_told_so() -> None:
+    """And what was never begun raises no warning, which pytest would take for an error."""
+    portal = Portal()
+    portal.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            portal.call(asyncio.sleep(0))

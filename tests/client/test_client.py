@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from perdure.client import AsyncClient, Client
+from perdure.client import AsyncClient, Client, RetryPolicy
 from perdure.client.errors import (
     BadRequest,
     ConcurrencyLimitReached,
@@ -26,6 +26,7 @@ from perdure.client.errors import (
     Unauthenticated,
     WaitTimedOut,
 )
+from perdure.client.transport import CALLS_AT_ONCE
 from perdure.server import Server
 from perdure.settings import ServerSettings
 from perdure.wire.executions import StartExecution
@@ -101,6 +102,18 @@ async def test_a_batch_leaves_its_requests_as_they_were(client: AsyncClient) -> 
     assert len({one.id for one in [*first, *again]}) == 3
 
 
+async def test_streams_take_no_call_its_turn(server: Server) -> None:
+    """Whoever waits for more executions than there are calls at once can still cancel one of them."""
+    async with AsyncClient(server.url, timeout_s=2, retries=RetryPolicy(connect_attempts=1)) as client:
+        await client.flows.put("ops/long", LONG)
+        execution = await client.executions.start("ops/long")
+        streams = [execution.events() for _ in range(CALLS_AT_ONCE + 1)]
+        first = await asyncio.gather(*(anext(stream) for stream in streams))
+        assert {event.seq for event in first} == {1}
+        await execution.cancel()
+        assert [event.type async for event in streams[-1]][-1] == "execution.cancelled"
+
+
 @pytest.mark.parametrize(("naps", "most"), [(False, 1), (True, 6)])
 async def test_long_logs_and_histories_take_few_requests(
     server: Server, client: AsyncClient, naps: bool, most: int
@@ -135,6 +148,8 @@ async def test_an_execution_from_its_start_to_its_result(client: AsyncClient) ->
     assert [event async for event in execution.past_events(after=3)] == events[3:]
     assert [line.message async for line in execution.logs()] == ["hello you"]
     assert [line.message async for line in execution.logs(follow=True)] == ["hello you"]
+    assert [line.message async for line in execution.logs(q="YOU")] == ["hello you"]
+    assert [line async for line in execution.logs(q="me")] == []
     assert [(run.node, run.status) async for run in execution.nodes()] == [("greet", "completed")]
     [artifact] = [found async for found in execution.artifacts()]
     assert await client.artifacts.read(artifact.id) == b"hi"

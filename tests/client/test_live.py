@@ -12,6 +12,8 @@ import pytest
 
 from perdure.client import AsyncClient, Client, RetryPolicy
 from perdure.client.errors import ExecutionNotFound, ProblemError, ServerUnreachable
+from perdure.client.live import live_events
+from perdure.client.transport import Transport
 from perdure.server import Server
 from perdure.settings import ServerSettings
 from perdure.wire.events import Event
@@ -109,6 +111,26 @@ async def test_a_cursor_of_no_use_is_told_of(tmp_path: Path) -> None:
             execution = await client.executions.start("quick")
             assert (await reading)[1].execution == execution.id
     assert [reset.id for reset in resets] == ["a"]
+
+
+async def test_a_reader_who_stops_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.client.live.WAITING", 1)
+    async with Server(ServerSettings(home=tmp_path, port=0)) as server, AsyncClient(server.url) as client:
+        await client.flows.put("quick", QUICK)
+        execution = await client.executions.start("quick", wait_s=10)
+        policy = RetryPolicy()
+        async with Transport(server.url, token=None, workspace=None, timeout_s=10, policy=policy) as transport:
+            wanted = [Subscribe(id="a", execution=execution.id)]
+            source = live_events(transport, wanted, on_reconnect=None, on_reset=None)
+            async with aclosing(cast("Generated", source)) as events:
+                await anext(events)
+                # Meanwhile the next ones arrive, more than are kept.
+                for _ in range(3):
+                    await execution.refresh()
+                async with asyncio.timeout(5) as limit:
+                    await events.aclose()
+    assert not limit.expired()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "live events"]
 
 
 async def test_the_sync_client_reads_them_too(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ async def test_what_failed_is_retried_tagged_and_deleted_by_a_filter(server: Ser
         assert (texts.total, texts.refused, texts.by_status) == (5, 0, {"failed": 5})
         ended = await client.operations.plan("cancel", ids=[one.id for one in failed] + [napping.id])
         assert (ended.total, ended.refused, ended.sample) == (6, 5, [napping.id])
+        missing = await client.operations.plan(
+            "delete", ids=[failed[0].id, "0193b1f2-0000-7000-8000-000000000000", napping.id]
+        )
+        assert (missing.total, missing.refused, missing.sample) == (3, 2, [failed[0].id])
         texts = await client.operations.plan("delete", filter={"flow": "nap"})
         assert (texts.total, texts.refused, texts.sample) == (1, 1, [])
         told: list[Operation] = []

@@ -90,6 +90,18 @@ async def test_a_server_that_comes_back_late_is_waited_for() -> None:
         assert await seqs(server.url, clock) == [1, 2]
 
 
+async def test_after_a_long_silence_too_a_broken_stream_is_taken_up_again() -> None:
+    """An execution that waits for somebody says nothing for days; then the server is started anew."""
+    clock = WaitedClock()
+    async with scripted(stream_answer(frame(1)), DROP, DROP, stream_answer(frame(2) + END)) as server:
+        transport, execution = handle(server.url, clock)
+        async with transport:
+            events = execution.events()
+            assert (await anext(events)).seq == 1
+            clock.seconds += 3600
+            assert [event.seq async for event in events] == [2]
+
+
 async def test_what_the_caller_did_wrong_is_told_at_once() -> None:
     clock = WaitedClock()
     async with scripted(problem(404, "execution_not_found")) as server:

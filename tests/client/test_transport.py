@@ -1,10 +1,14 @@
 """Calls are tried again where that can do no harm, and fail with typed errors."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from perdure.client import transport as transport_module
 from perdure.client.errors import BadRequest, ProblemError, ServerBusy, ServerUnreachable, UnexpectedResponse
+from perdure.client.executions import AsyncExecutions
 from perdure.client.retries import RetryPolicy
 from perdure.client.transport import Transport
 from tests.client.scripted import DROP, json_answer, problem, scripted
@@ -121,7 +125,35 @@ async def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(mon
         await calls.request("GET", "/x")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", ""])
+async def test_an_export_may_be_silent_for_as_long_as_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "STREAM_SILENCE_S", 0.05)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+        with suppress(TimeoutError):
+            # Until the client hangs up.
+            await asyncio.wait_for(reader.read(1), 0.3)
+        writer.write(b"}")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with transport(url, Waits()) as calls:
+            assert b"".join([piece async for piece in AsyncExecutions(calls).export()]) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://x", "http://", "", "http://127.0.0.1:99999", "http://x:0", "http://[::1"]
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no URL"):
         transport(url, Waits())
+
+
+@pytest.mark.parametrize("named", [{"token": "perdure_\nx"}, {"token": "perdure_\u00e4"}, {"workspace": "\u00e4"}])
+def test_what_no_header_can_carry_is_refused_and_not_shown(named: dict[str, str]) -> None:
+    given: Any = {"token": None, "workspace": None, **named}
+    with pytest.raises(ValueError, match="no header") as refused:
+        Transport("http://127.0.0.1:9", timeout_s=5, policy=RetryPolicy(), **given)
+    assert "perdure_" not in str(refused.value)

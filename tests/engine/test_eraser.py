@@ -16,6 +16,7 @@ from perdure.engine import eraser
 from perdure.engine.engine import Engine
 from perdure.engine.requests import ReplayRequest
 from perdure.engine.retention import parse_retention
+from perdure.engine.streams import execution_events
 from perdure.errors import ExecutionNotEnded, ExecutionNotFound
 from perdure.model.replay import FAILED
 from perdure.store.commands import DeleteExecutions, EraseExecutions, EraseHistory
@@ -186,3 +187,17 @@ async def test_what_is_half_deleted_is_not_replayed(open_bench: Opener, monkeypa
     monkeypatch.setattr(engine.recorder, "execute", beside)
     assert await engine.delete_executions(WORKSPACE, [one.id]) == [None]
     assert [type(answer) for answer in answers] == [ExecutionNotFound]
+
+
+async def test_a_reader_of_what_is_half_deleted_comes_to_an_end(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put(WIDE)
+    engine = bench.engine
+    one = await bench.run("wide", {"items": list(range(20))})
+    whole = (await bench.record(one.id)).last_seq
+    assert await engine.recorder.execute(EraseHistory(at=1, execution_id=one.id, limit=1))
+    read = 0
+    async with asyncio.timeout(10):
+        async for batch in execution_events(engine.store, engine.hub, workspace=WORKSPACE, execution_id=one.id):
+            read += len(batch)
+    assert 0 < read < whole

@@ -18,13 +18,16 @@ from perdure.engine.engine import Engine
 from perdure.engine.loops import operator
 from perdure.engine.operations import OperationRequest, Plan
 from perdure.engine.requests import StartRequest
+from perdure.errors import StoreBusy
 from perdure.model.event import Event, EventType
 from perdure.model.operation import OPEN, Action, ItemOutcome, OperationStatus
 from perdure.model.states import ExecutionStatus, NodeStatus
 from perdure.store.commands import ClaimOperation, Command, RegisterWorker, StartExecutions, StepOperation
 from perdure.store.interface import Advanced, Batch, BatchOutcome, ExecutionFilter
 from perdure.store.operation_records import OperationItem, OperationRecord, Step
+from perdure.store.reads import executions
 from perdure.store.records import Advance, NewExecution, Started, Value, WorkerRecord
+from perdure.store.sqlite import readers as reading
 from tests.engine.arena import WORKSPACE, Arena, engine_on
 from tests.store.databases import fresh_url
 
@@ -348,3 +351,25 @@ async def test_nothing_is_done_behind_its_cancellation(pit: Arena) -> None:
     assert after.succeeded == tagged
     if cancelled is not None:
         assert (after.status, after.succeeded) == (OperationStatus.CANCELLED, cancelled.succeeded)
+
+
+async def test_a_plan_over_more_than_can_be_counted_in_time_tells_what_there_is_at_least(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of so many rows is given up, as it is on a machine for which they are too many."""
+    monkeypatch.setattr(reading, "_STEPS", 6_000)
+    monkeypatch.setattr(executions, "LOOKED_AT", 20)
+    async with engine_on(tmp_path, None) as engine:
+        pit = Arena([engine], rounds=600, seed=1)
+        await pit.put("id: one\nnodes:\n  one: {transform: 1}\n")
+        await pit.ended(await pit.start("one"))
+        store: Any = engine.store
+        store._readers._patience_s = 0.0
+        filter = ExecutionFilter(max_duration=3_600 * SECOND, now=engine.clock.now())
+        request = OperationRequest(
+            workspace=WORKSPACE, action=Action.DELETE, ids=None, plan=Plan(filter=filter), told={}, asked_by="ada"
+        )
+        with pytest.raises(StoreBusy):
+            await engine.store.executions.count(WORKSPACE, filter)
+        plan = await engine.operations.preview(request)
+    assert (plan.total, plan.is_capped, plan.by_status) == (20, True, {"completed": 20})

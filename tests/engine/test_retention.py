@@ -49,8 +49,13 @@ def test_what_is_kept_for_ever_is_never_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "30", "failed=", "billing/running=3d", "30 d", True, {"billing": {"done": "3d"}}]
-)
+    "written",
+    [
+        "", "30", "failed=", "billing/running=3d", "30 d", True, {"billing": {"done": "3d"}},
+        "30d,Billing=7d", "30d,=7d", "30d,/failed=7d", "30d,a b=7d", {"a/b": "7d"}, {"A": {"failed": "7d"}},
+        "30d,failed=7d,failed=90d", "30d,7d",
+    ],
+)  # fmt: skip
 def test_what_does_not_fit_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_retention(written)

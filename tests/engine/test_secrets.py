@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.base.codec import decode, encode, encode_text
-from perdure.engine.secrets import Masker
+from perdure.engine.secrets import Masker, read_secrets
+from perdure.errors import InvalidSettings
 from perdure.model.event import Event
 from perdure.model.failure import Failure
 
@@ -68,3 +71,25 @@ def test_short_secrets_are_masked_in_texts_but_not_in_outputs_and_the_shortest_n
     masker = Masker({"pin": "prod12", "tiny": "abc"})
     assert masker.failure(Failure(code="no", message="prod12 abc")).message == "*** abc"
     assert masker.names_in(b'"prod12"') == []
+
+
+def test_secrets_are_read_from_variables_and_files(tmp_path: Path) -> None:
+    (tmp_path / "mail").write_text("grün\n")
+    environment = {"PERDURE_SECRET_A": "x", "PERDURE_SECRET_MAIL_FILE": str(tmp_path / "mail"), "HOME": "/"}
+    assert read_secrets(environment) == {"a": "x", "mail": "grün"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"PERDURE_SECRET_A_FILE": "{folder}/none"}, "of PERDURE_SECRET_A_FILE cannot be read: No such file"),
+        ({"PERDURE_SECRET_A_FILE": "{folder}/bytes"}, "of PERDURE_SECRET_A_FILE is no UTF-8"),
+        ({"PERDURE_SECRET_A": os.fsdecode(b"\xff")}, "the value of PERDURE_SECRET_A is no UTF-8"),
+        ({"PERDURE_SECRET_A": "x", "PERDURE_SECRET_A_FILE": "{folder}/text"}, "are both set"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_is_named(environment: dict[str, str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    (tmp_path / "text").write_text("x")
+    with pytest.raises(InvalidSettings, match=told):
+        read_secrets({name: value.format(folder=tmp_path) for name, value in environment.items()})

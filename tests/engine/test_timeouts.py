@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from perdure.base.clock import MINUTE, SECOND
+from perdure.base.clock import HOUR, MINUTE, SECOND, SystemClock
 from perdure.model.states import ExecutionStatus, NodeStatus
-from tests.engine.opened import WORKSPACE, Bench, Opener
+from tests.engine.opened import WORKSPACE, Bench, Opener, opened
 
 _MODULE = """
 def read(path):
@@ -24,6 +24,15 @@ input: {{path: {{type: string}}}}
 nodes:
   read: {{python: "places:read", with: {{path: "${{input.path}}"}}, timeout: 5s}}
 """
+
+
+class SetClock(SystemClock):
+    """A wall clock that somebody sets while it runs."""
+
+    ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead
 
 
 class Held:
@@ -99,3 +108,17 @@ async def test_the_execution_s_own_timeout_ends_an_attempt_that_waits(open_bench
     assert bench.engine.runtime.pool.describe()["waiting"] == 0
     first.release()
     assert (await bench.ended(first.id)).status is ExecutionStatus.COMPLETED
+
+
+@pytest.mark.parametrize("ahead", [3 * HOUR, -3 * HOUR])
+async def test_a_wall_clock_that_is_set_does_not_end_an_attempt(tmp_path: Path, ahead: int) -> None:
+    clock = SetClock()
+    (tmp_path / "places.py").write_text(_MODULE)
+    os.mkfifo(tmp_path / "pipe")
+    async with opened(tmp_path, clock, pool_size=1, flow_folders=[tmp_path]) as bench:
+        await bench.put(_FLOW.format(name="first").replace("timeout: 5s", "timeout: 5m"))
+        held = Held(bench, await bench.start("first", {"path": str(tmp_path / "pipe")}), tmp_path / "pipe")
+        await held.begun()
+        clock.ahead = ahead
+        held.release()
+        assert (await bench.ended(held.id)).status is ExecutionStatus.COMPLETED

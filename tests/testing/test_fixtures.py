@@ -140,3 +140,39 @@ def test_a_test_without_a_loop_can_run_one(tmp_path: Path) -> None:
         "failed",
         {"outcome", "output", "status", "error"},
     )
+
+
+REPAIRED: dict[str, Any] = {
+    "id": "fixtures/repaired",
+    "input": {"names": {"type": "array"}},
+    "rate": {"limit": 3, "per": "1h"},
+    "nodes": {
+        "rates": {"transform": {"a": 1}},
+        "each": {"transform": "${nodes.rates.output[item]}", "foreach": "${input.names}"},
+        "more": {"shell": "exit 1", "foreach": "${nodes.each.output}", "key": "${string(item)}"},
+        "none": {"shell": "exit 1", "foreach": "${[]}"},
+        "sum": {"transform": "${nodes.each.output[1] + nodes.more.output[0] + size(execution.tags)}"},
+    },
+    "output": "${nodes.sum.output}",
+}
+
+
+async def test_what_was_put_in_the_place_of_results_is_so_again(world: World, tmp_path: Path) -> None:
+    """A replay of a replay: what is edited was taken over. A list stands for all items of a foreach, however many."""
+    await world.put(REPAIRED)
+    failed = await world.finished("fixtures/repaired", {"names": ["a", "b"]}, tags={"a": "b"})
+    edits = {"outputs": {"rates": {"a": 1, "b": 2}, "more": [10]}}
+    repaired = await world.ask("POST", f"/executions/{failed['id']}/replay", edits, headers={"prefer": "wait=30"})
+    body = {"from": ["sum"]}
+    execution = await world.ask(
+        "POST", f"/executions/{repaired.json()['id']}/replay", body, headers={"prefer": "wait=30"}
+    )
+    assert (repaired.json()["output"], execution.json()["output"]) == (13, 13)
+    fixture = tmp_path / "fixture.json"
+    fixture.write_bytes((await world.ask("GET", f"/executions/{execution.json()['id']}/fixture")).content)
+    outcome = await run_fixture_async(fixture)
+    assert (outcome.output, outcome.differences) == (13, [])
+    file = tmp_path / "flow.json"
+    nodes = {**REPAIRED["nodes"], "rates": {"transform": {}}}
+    file.write_bytes(encode({**REPAIRED, "rate": {"limit": 1, "per": "1h"}, "nodes": nodes}))
+    assert (await run_fixture_async(fixture, flow=file)).differences == []

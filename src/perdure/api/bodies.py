@@ -122,21 +122,12 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         if int(announced) <= DISCARDED and b"expect" not in headers:
             await _discard(receive)
         raise _too_large()
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientGone
-    data: bytes = message["body"]
     inflater = _Inflater() if encoding == "gzip" else None
-    if inflater is not None:
-        data = inflater.feed(data)
-    if len(data) > BODY_LIMIT:
-        raise _too_large()
-    if message["more_body"]:
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                data = await _read_on(data, inflater, receive)
-        except TimeoutError:
-            raise RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S} seconds") from None
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            data = await _read_all(inflater, receive)
+    except TimeoutError:
+        raise RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S} seconds") from None
     if inflater is not None:
         inflater.finish()
     return data
@@ -149,20 +140,20 @@ async def _discard(receive: Receive) -> None:
                 pass
 
 
-async def _read_on(data: bytes, inflater: _Inflater | None, receive: Receive) -> bytes:
-    pieces = [data]
-    size = len(data)
+async def _read_all(inflater: _Inflater | None, receive: Receive) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGone
-        piece = message["body"] if inflater is None else inflater.feed(message["body"])
+        piece: bytes = message["body"] if inflater is None else inflater.feed(message["body"])
         size += len(piece)
         if size > BODY_LIMIT:
             raise _too_large()
         pieces.append(piece)
         if not message["more_body"]:
-            return b"".join(pieces)
+            return piece if len(pieces) == 1 else b"".join(pieces)
 
 
 class _Inflater:

@@ -175,8 +175,10 @@ class Reader:
         return b": ping\nid: %b\n\n" % self.cursor().encode()
 
     def cursor(self) -> str:
-        """Behind everything that was read."""
-        return cursor_of(Place(self.position, self.at), self.workspace)
+        """Behind everything that was read, inside a commit too."""
+        _, _, writer, n, read = self._partial
+        is_inside = n > self.position.get(writer, 0)
+        return cursor_of(Place(self.position, self.at, *((writer, n, read) if is_inside else ())), self.workspace)
 
     def read_all(self, at: int, position: Mapping[int, int] = MappingProxyType({})) -> None:
         """Nothing that was committed before `at` is unread; and with it nothing up to `position`."""

@@ -17,7 +17,7 @@ from perdure.api.path import PARAMETERS
 from perdure.api.problems import INTERNAL_ERROR, MEDIA_TYPE
 from perdure.api.route import Document, Outcome, Route
 from perdure.auth.roles import Role
-from perdure.errors import MethodNotAllowed, NotFound, PerdureError, RequestTimeout
+from perdure.errors import MethodNotAllowed, NotFound, PerdureError
 from perdure.model.definition import RunIf
 from perdure.model.event import EventType
 from perdure.model.operation import Action, ItemOutcome, OperationStatus
@@ -107,7 +107,7 @@ def _named(routes: list[Route]) -> list[Named]:
 
 def _problems(routes: list[Route]) -> list[dict[str, Any]]:
     """Every code that a problem can have, for the reference page; a problem's `type` leads to its entry there."""
-    errors = {error for route in routes for error in route.all_errors()} | {NotFound, MethodNotAllowed, RequestTimeout}
+    errors = {error for route in routes for error in route.all_errors()} | {NotFound, MethodNotAllowed}
     found = [{"code": error.code, "status": error.status, "title": error.title} for error in errors]
     found.append({"code": INTERNAL_ERROR, "status": 500, "title": "Internal error"})
     return sorted(found, key=lambda problem: (problem["status"], problem["code"]))

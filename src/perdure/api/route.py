@@ -10,6 +10,7 @@ import msgspec
 from perdure.api.answer import Answer, Responder
 from perdure.auth.roles import Role
 from perdure.errors import (
+    HeadTooLarge,
     HostRefused,
     InvalidIdentifier,
     InvalidRequest,
@@ -19,6 +20,7 @@ from perdure.errors import (
     PayloadTooLarge,
     PerdureError,
     PermissionDenied,
+    RequestTimeout,
     StoreFull,
     StoreUnavailable,
     TooManyConnections,
@@ -99,14 +101,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     def all_errors(self) -> tuple[type[PerdureError], ...]:
         """The handler's errors and those that the machinery raises for a route like this one."""
-        errors: list[type[PerdureError]] = [MalformedRequest, TooManyConnections, HostRefused]
+        errors: list[type[PerdureError]] = [MalformedRequest, HeadTooLarge, TooManyConnections, HostRefused]
         if self.role is not None:
             errors += [Unauthenticated, PermissionDenied, WorkspaceNotFound, StoreUnavailable]
         if self.parameters:
             errors.append(InvalidIdentifier)
         errors.append(InvalidRequest)
-        if self.body is not None:
-            errors += [MalformedDocument, UnsupportedMediaType, PayloadTooLarge]
+        if self.changes_state:
+            # A body is read, if only to see that there is none.
+            errors += [MalformedDocument, UnsupportedMediaType, PayloadTooLarge, RequestTimeout]
         if self.changes_state and self.role is not None:
             errors.append(StoreFull)
         if self.changes_state or self.streams:

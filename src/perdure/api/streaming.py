@@ -178,8 +178,10 @@ class Stream:
         return self._ending is None and now - self._written_at >= limits.ping
 
     async def ping(self) -> None:
-        with suppress(RuntimeError):  # it ended while the ping was on its way
-            await self._write(self._ping())
+        # Since it was asked for, something may have been begun, and may be waiting in the middle of a frame.
+        if self._writing_since is None:
+            with suppress(RuntimeError):  # it ended while the ping was on its way
+                await self._write(self._ping())
 
 
 async def _unsent(_message: object) -> None:

@@ -189,7 +189,8 @@ class WebSocket(asyncio.Protocol):
         elif self._frames.state is not ConnectionState.OPEN:
             return
         elif isinstance(event, TextMessage):
-            self._size += len(event.data.encode())
+            # An empty frame counts too: there may be any number of them in a message.
+            self._size += len(event.data.encode()) or event.frame_finished
             if self._size > MESSAGE_BYTES:
                 self._refuse(TOO_BIG, f"a message may have {MESSAGE_BYTES} bytes")
                 return

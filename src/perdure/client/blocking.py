@@ -109,6 +109,7 @@ class ExecutionHandle:
         since: str | None = None,
         level: str | None = None,
         node: str | None = None,
+        q: str | None = None,
         on_reconnect: OnReconnect | None = None,
     ) -> Iterator[LogLine]:
         """What its nodes printed and logged, in order; with `follow` until it has ended.
@@ -118,9 +119,10 @@ class ExecutionHandle:
         Args:
             since: an RFC 3339 time, or how long ago (`10m`).
             level: the lowest level to tell: debug, info, warning, error.
+            q: only lines with this text, whatever its case.
         """
         return self._portal.iterate(
-            self._source.logs(follow=follow, since=since, level=level, node=node, on_reconnect=on_reconnect)
+            self._source.logs(follow=follow, since=since, level=level, node=node, q=q, on_reconnect=on_reconnect)
         )
 
     def cancel(self, *, reason: str | None = None, force: bool = False) -> Execution:

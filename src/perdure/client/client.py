@@ -38,7 +38,7 @@ class AsyncClient:
         retries: when and how calls are tried again.
         trigger: what starts are recorded as, `api` or `cli`.
 
-    Raises ProfileError, ValueError for a URL that is none.
+    Raises ProfileError, ValueError for a URL that is none, or a token or workspace that no request can carry.
     """
 
     def __init__(

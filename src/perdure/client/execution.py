@@ -136,6 +136,7 @@ class AsyncExecutionHandle:
         since: str | None = None,
         level: str | None = None,
         node: str | None = None,
+        q: str | None = None,
         on_reconnect: OnReconnect | None = None,
     ) -> AsyncIterator[LogLine]:
         """What its nodes printed and logged, in order; with `follow` until it has ended.
@@ -145,8 +146,9 @@ class AsyncExecutionHandle:
         Args:
             since: an RFC 3339 time, or how long ago (`10m`).
             level: the lowest level to tell: debug, info, warning, error.
+            q: only lines with this text, whatever its case.
         """
-        params: dict[str, str | None] = {"since": since, "level": level, "node": node}
+        params: dict[str, str | None] = {"since": since, "level": level, "node": node, "q": q}
         if not follow and not self.ended:
             pages = all_pages(
                 self._transport,

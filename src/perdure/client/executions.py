@@ -23,6 +23,9 @@ from perdure.wire.executions import (
     StartExecution,
 )
 
+EXPORT_SILENCE_S = 900.0
+"""Of a long history little may fit, and so long may pass until the next that does."""
+
 
 class AsyncExecutions:
     """`client.executions`. Ids are UUIDs as text; times are `datetime` with a time zone."""
@@ -134,7 +137,8 @@ class AsyncExecutions:
         """
         order = "oldest" if oldest_first else None
         params: Params = {**filter_params(filters), "format": format, "fields": list(fields), "order": order}
-        async with self._transport.stream("GET", "/executions/export", params=params) as response:
+        opened = self._transport.stream("GET", "/executions/export", params=params, silence_s=EXPORT_SILENCE_S)
+        async with opened as response:
             async for piece in response.aiter_bytes():
                 yield piece
 

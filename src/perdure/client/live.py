@@ -74,13 +74,15 @@ class _Follower:
 
     async def run(self) -> None:
         """Until every subscription has ended, or it cannot go on."""
+        has_reader = True
         try:
             await self._run()
+        except asyncio.CancelledError:
+            # Whoever cancels it takes no more: there may never be room again.
+            has_reader = False
+            raise
         finally:
-            # When the reader has gone there may be no room, and nobody to tell.
-            if not self.items.full():
-                self.items.put_nowait(None)
-            else:
+            if has_reader:
                 await self.items.put(None)
 
     async def _run(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +24,11 @@ class Portal:
         self._thread.start()
 
     def call(self, work: Awaitable[T]) -> T:
-        """The outcome of `work`. An interrupt of the calling thread cancels the work."""
+        """The outcome of `work`. An interrupt of the calling thread cancels the work. RuntimeError once it is closed."""
+        if self._loop.is_closed():
+            if isinstance(work, Coroutine):
+                work.close()
+            raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
         try:
             return future.result()

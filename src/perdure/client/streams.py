@@ -52,12 +52,12 @@ async def event_messages(
     retry_s = 0.0
     while True:
         broke: ClientError | None = None
+        is_connected = False
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor is not None else {})}
         try:
             async with transport.stream("GET", path, params=params, headers=headers) as response:
                 async for message in httpx2.EventSource(response, max_event_size=MESSAGE_BYTES):
-                    failures = 0
-                    alive_at = policy.clock.monotonic()
+                    is_connected = True
                     retry_s = message.retry / 1000 if message.retry is not None else retry_s
                     # A ping has no data, but may say from where to go on.
                     cursor = message.id or cursor
@@ -70,6 +70,10 @@ async def event_messages(
                         yield cursor or "", decoded(message.data, answer, status=response.status_code)
         except (ServerUnreachable, ServerTrouble) as error:
             broke = error
+        if is_connected:
+            # Pings are no messages: however long it was silent, it is tried anew from here.
+            failures = 0
+            alive_at = policy.clock.monotonic()
         failures += 1
         delay = policy.delay(failures, broke.retry_after_s if isinstance(broke, ServerBusy) else None)
         silent_s = (policy.clock.monotonic() - alive_at) / SECOND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -28,6 +29,8 @@ CONNECT_TIMEOUT_S = 10.0
 STREAM_SILENCE_S = 45.0
 """Silence after which a stream counts as broken; the server pings every 15 s."""
 SOCKET_MESSAGE_BYTES = 2 * VALUE_LIMIT
+CALLS_AT_ONCE = 100
+"""Further calls wait for their turn, and for as long as it takes; open streams are not among them."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -40,7 +43,10 @@ class _ProblemDocument(msgspec.Struct):
 
 
 class Transport:
-    """One server, one token, one workspace; a pool of connections that `close` gives back."""
+    """One server, one token, one workspace; a pool of connections that `close` gives back.
+
+    Raises ValueError for a URL that is none, and for a token or workspace that no request can carry.
+    """
 
     def __init__(
         self,
@@ -54,14 +60,13 @@ class Transport:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.policy = policy
-        url = httpx2.URL(self.base_url)
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError(f"{base_url!r} is no URL of a server; write http://host:port")
+        self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
+        url = _address(base_url)
         headers = {"User-Agent": f"perdure/{version('perdure')}"}
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {_sendable(token, 'token')}"
         if workspace is not None:
-            headers["Perdure-Workspace"] = workspace
+            headers["Perdure-Workspace"] = _sendable(workspace, "workspace's name")
         if trigger is not None:
             headers["Perdure-Trigger"] = trigger
         self._http = httpx2.AsyncClient(
@@ -69,6 +74,8 @@ class Transport:
             timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
             # A proxy named in the environment cannot reach what listens on this machine only.
             trust_env=not _is_loopback(url.host),
+            # Each open stream holds a connection, so that a bound would have calls wait for the end of streams.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=CALLS_AT_ONCE),
             event_hooks={"response": [_read_refusal]},
         )
 
@@ -111,7 +118,8 @@ class Transport:
         while True:
             error: ProblemError | ServerUnreachable
             try:
-                response = await self._http.send(request)
+                async with self._turns:
+                    response = await self._http.send(request)
             except NEVER_SENT as cause:
                 allowed = self.policy.connect_attempts
                 error = self._unreachable(cause)
@@ -136,10 +144,19 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, params: Params | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence_s: float | None = None,
     ) -> AsyncIterator[httpx2.Response]:
-        """An answer whose body is read as it comes; never tried again. Raises ProblemError, ServerUnreachable."""
-        timeout = httpx2.Timeout(STREAM_SILENCE_S, connect=CONNECT_TIMEOUT_S)
+        """An answer whose body is read as it comes; never tried again. Raises ProblemError, ServerUnreachable.
+
+        `silence_s`: after which it counts as broken, where the server does not ping.
+        """
+        timeout = httpx2.Timeout(STREAM_SILENCE_S if silence_s is None else silence_s, connect=CONNECT_TIMEOUT_S)
         try:
             async with self._http.stream(
                 method, self._url(path), params=_clean(params), headers=headers, timeout=timeout
@@ -248,6 +265,26 @@ def _clean(params: Params | None) -> dict[str, Any] | None:
         for key, value in params.items()
         if value is not None and value != ()
     }
+
+
+def _address(base_url: str) -> httpx2.URL:
+    """Raises ValueError."""
+    wrong = f"{base_url!r} is no URL of a server; write http://host:port"
+    try:
+        url = httpx2.URL(base_url.rstrip("/"))
+    except httpx2.InvalidURL:
+        raise ValueError(wrong) from None
+    has_port = url.port is None or 0 < url.port < 65_536
+    if url.scheme not in {"http", "https"} or not url.host or not has_port:
+        raise ValueError(wrong)
+    return url
+
+
+def _sendable(text: str, of: str) -> str:
+    """Raises ValueError, which does not show what may be a secret."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError(f"the {of} holds characters that no header of a request can; printable ASCII is what fits")
+    return text
 
 
 def _is_loopback(host: str) -> bool:

@@ -59,7 +59,7 @@ class Flight:
         self.task: asyncio.Task[None] | None = None
         self.timer: Alarm | None = None
         self.timer_at: int | None = None
-        """When its timeout is over; code that blocks the loop keeps the timer itself from firing."""
+        """When its timeout is over, by the clock that nobody sets; code that blocks the loop keeps the timer from firing."""
         self.ending: NodeStatus | None = None
         self.keeping: list[asyncio.Task[None]] = []
         """Artifacts on their way to where they are kept."""
@@ -150,8 +150,8 @@ class Attempts:
         if timeout is not None and flight is not None:
             flight.disarm()
             clock = self._owner.shop.clock
-            flight.timer_at = clock.now() + timeout
-            flight.timer = clock.call_at(flight.timer_at, self._timed_out, run, flight)
+            flight.timer_at = clock.monotonic() + timeout
+            flight.timer = clock.call_at(clock.now() + timeout, self._timed_out, run, flight)
 
     def hold_timeout(self, run: NodeRun) -> None:
         """The attempt waits for a place, which is not its fault."""
@@ -171,7 +171,7 @@ class Attempts:
             if flight.call.with_ or flight.call.config is not attempt.spec_of(self._owner.state, run).config:
                 await self._keep_input(run, flight.call)
             returned = await node_type.run(flight.call)
-            if flight.timer_at is not None and self._owner.shop.clock.now() > flight.timer_at:
+            if flight.timer_at is not None and self._owner.shop.clock.monotonic() > flight.timer_at:
                 flight.ending = NodeStatus.TIMED_OUT
                 raise NodeFailed(_STOPPED)
             output = await self._output(run, returned, flight.call.sink)

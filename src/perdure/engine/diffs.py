@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from perdure.base.codec import Json
+from perdure.base.codec import Json, encode
 from perdure.base.ids import id_text
 from perdure.engine.catalog import Catalog
 from perdure.engine.node_runs import every_run
@@ -41,6 +41,8 @@ class RunSummary(NamedTuple):
     """Of its output."""
     code: str | None
     """Of its error."""
+    items: list[Json] | None = None
+    """Of the list that stands for all items of a foreach, where the run is one of them."""
 
 
 class NodeComparison(NamedTuple):
@@ -106,6 +108,7 @@ class Diffs:
             {row["node"]: row for row in await self._store.node_runs.summary(workspace, record.id)}
             for record in (old, new)
         ]
+        runs = [await self._runs(workspace, record.id) for record in (old, new)]
         names = in_order(flows[1])
         names += [name for name in in_order(flows[0]) if name not in flows[1].nodes]
         compared = []
@@ -113,7 +116,7 @@ class Diffs:
             specs = [flow.nodes.get(name) for flow in flows]
             spec = specs[1] or specs[0]
             assert spec is not None
-            sides = [await self._runs(workspace, record.id, name) for record in (old, new)]
+            sides = _by_key(runs[0].get(name, ()), runs[1].get(name, ()))
             differing, output = await self._outputs(
                 workspace, (old, new), name, sides, repeated=spec.foreach is not None
             )
@@ -135,12 +138,14 @@ class Diffs:
         _, program = await self._catalog.program(record.workspace, record.flow, record.flow_version)
         return program.flow
 
-    async def _runs(self, workspace: str, id_: bytes, node: str) -> dict[object, RunSummary]:
-        """By key where the items have one, else by place; without what undid them."""
-        found: dict[object, RunSummary] = {}
-        async for run in every_run(self._store.node_runs, workspace, id_, node=node):
-            if run.label != COMPENSATE:
-                found[run.label or run.ordinal] = _summary(run)
+    async def _runs(self, workspace: str, id_: bytes) -> dict[str, list[RunSummary]]:
+        """By node, without what undid them; a run that stands for a whole foreach as the items of its output."""
+        found: dict[str, list[RunSummary]] = {}
+        async for run in every_run(self._store.node_runs, workspace, id_):
+            if run.attempt == 0 and run.status is NodeStatus.COMPLETED:
+                found[run.node] = _items(await self._values.load(run.output) or [])
+            elif run.label != COMPENSATE:
+                found.setdefault(run.node, []).append(_summary(run))
         return found
 
     async def _outputs(
@@ -171,6 +176,8 @@ class Diffs:
     async def _output(self, workspace: str, id_: bytes, node: str, run: RunSummary | None) -> Json:
         if run is None or run.digest is None:
             return None
+        if run.items is not None:
+            return run.items[run.ordinal]
         row = await self._store.node_runs.get(workspace, id_, node, run.ordinal, run.label)
         return None if row is None else await self._values.load(row.output)
 
@@ -189,6 +196,12 @@ class Diffs:
         return Differences(*differences(await self._values.load(before), await self._values.load(after)))
 
 
+def _by_key(*sides: Sequence[RunSummary]) -> list[dict[object, RunSummary]]:
+    """Each side by key where the items have one, else by place; items of an output as a whole have their place alone."""
+    by_place = any(run.items is not None for side in sides for run in side)
+    return [{run.ordinal if by_place else run.label or run.ordinal: run for run in side} for side in sides]
+
+
 def _differ(before: RunSummary | None, after: RunSummary | None) -> bool:
     if before is None or after is None:
         return True
@@ -198,6 +211,13 @@ def _differ(before: RunSummary | None, after: RunSummary | None) -> bool:
 def _summary(run: NodeRunRecord) -> RunSummary:
     code = None if run.error is None else run.error["code"]
     return RunSummary(run.ordinal, run.label, run.status, _digest(run.output), code)
+
+
+def _items(output: list[Json]) -> list[RunSummary]:
+    return [
+        RunSummary(place, "", NodeStatus.COMPLETED, hashlib.sha256(encode(item)).digest(), None, output)
+        for place, item in enumerate(output)
+    ]
 
 
 def _digest(value: Value | None) -> bytes | None:

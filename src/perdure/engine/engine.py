@@ -273,9 +273,10 @@ class Engine:
                 built.append(await self.starts.build(request))
                 answers.append(None)
             except CallerError as error:
-                if atomic:
-                    raise
-                answers.append(error)
+                answer = await self._repeated(request) or error
+                if atomic and isinstance(answer, CallerError):
+                    raise answer from None
+                answers.append(answer)
         served = [execution for execution, _ in built if self._claimer.serves(execution.queue)]
         claimable = self._reserve(len(served))
         for execution in served[:claimable]:
@@ -301,9 +302,16 @@ class Engine:
                 built.append(await self.replays.build(request))
                 answers.append(None)
             except CallerError as error:
-                answers.append(error)
+                answers.append(await self._repeated(request) or error)
         started = iter(await self._insert(built, atomic=False))
         return [next(started) if answer is None else answer for answer in answers]
+
+    async def _repeated(self, request: StartRequest | ReplayRequest) -> Started | CallerError | None:
+        """What answers a request whose key was used before: its flow may not take any more what it took then."""
+        key = request.idempotency_key
+        if key is None:
+            return None
+        return await self.store.executions.repeated(request.workspace, key, request.request_hash, self.clock.now())
 
     def _insert(self, executions: list[NewExecution], *, atomic: bool) -> asyncio.Future[list[Started | PerdureError]]:
         if executions:

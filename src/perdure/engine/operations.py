@@ -13,7 +13,7 @@ from perdure.base.codec import INLINE_LIMIT, Json, encode, encode_text
 from perdure.base.ids import id_text, new_id
 from perdure.engine.requests import ReplayRequest
 from perdure.engine.searching import Searcher, TextFilter
-from perdure.errors import LimitExceeded, OperationNotFound
+from perdure.errors import LimitExceeded, OperationNotFound, StoreBusy
 from perdure.model.operation import Action, OperationStatus, is_refused
 from perdure.model.replay import FAILED, Reach
 from perdure.model.states import ExecutionStatus
@@ -32,7 +32,7 @@ _PAGE = 1_000
 class Plan(Wishes, kw_only=True, omit_defaults=True):
     """How an operation is carried out: which executions it concerns where these are not named, and what its action takes.
 
-    `token` is the name of the caller's, if he has one.
+    `token` is the name of the caller's, if he has one; `may_decide` as of a `ReplayRequest`.
     """
 
     filter: ExecutionFilter | None = None
@@ -43,6 +43,7 @@ class Plan(Wishes, kw_only=True, omit_defaults=True):
     outputs: dict[str, Json] = msgspec.field(default_factory=dict)
     version: int | str = "same"
     reach: Reach = Reach.INDEPENDENT
+    may_decide: bool = True
 
     def replay(self, operation: OperationRecord, id: bytes) -> ReplayRequest:
         """What is asked for one of its executions."""
@@ -54,6 +55,7 @@ class Plan(Wishes, kw_only=True, omit_defaults=True):
             outputs=self.outputs,
             version=self.version,
             reach=self.reach,
+            may_decide=self.may_decide,
             asked_by=self.token,
         )
 
@@ -73,7 +75,7 @@ class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class Preview(NamedTuple):
     """Which executions an operation would concern, by status; `is_capped`: at least these. So many are `refused` as they
-    are now; `sample` are the first few of the others."""
+    are now, those among them that are named and not there; `sample` are the first few of the others."""
 
     total: int
     refused: int
@@ -133,23 +135,27 @@ class Operations:
                 for first in range(0, len(ids), _PAGE)
                 for record in await self._store.executions.several(request.workspace, ids[first : first + _PAGE])
             ]
-            return _counted(request.action, found)
+            return _counted(request.action, found, missing=len(ids) - len(found))
         filter = request.plan.filter or ExecutionFilter()
         if request.plan.texts is not None:
             return await self._searched(request, filter, request.plan.texts)
         executions = self._store.executions
-        rows, _ = await executions.statistics(request.workspace, filter, ["status"])
+        try:
+            rows, is_exact = await executions.statistics(request.workspace, filter, ["status"])
+        except StoreBusy:
+            # There are too many to look at each; of the newest it can be said.
+            rows, is_exact = await executions.statistics(request.workspace, filter, ["status"], exact=False)
         by_status = {str(row["status"]): int(row["count"]) for row in rows if row["count"]}
         taken = [status for status in map(ExecutionStatus, by_status) if not is_refused(request.action, status)]
         records: list[ExecutionRecord] = []
         if taken:
             narrowed = msgspec.structs.replace(filter, statuses=tuple(taken))
-            records = await executions.list(request.workspace, narrowed, Page(limit=SHOWN, newest_first=False))
+            records, _ = await executions.page(request.workspace, narrowed, Page(limit=SHOWN, newest_first=False))
         total = sum(by_status.values())
         return Preview(
             total=total,
             refused=total - sum(by_status[status] for status in taken),
-            is_capped=False,
+            is_capped=not is_exact,
             by_status=by_status,
             sample=[record.id for record in records],
         )
@@ -187,11 +193,13 @@ class Operations:
                 return
 
 
-def _counted(action: Action, records: Sequence[ExecutionRecord], *, is_capped: bool = False) -> Preview:
+def _counted(
+    action: Action, records: Sequence[ExecutionRecord], *, missing: int = 0, is_capped: bool = False
+) -> Preview:
     taken = [record for record in records if not is_refused(action, record.status)]
     return Preview(
-        total=len(records),
-        refused=len(records) - len(taken),
+        total=len(records) + missing,
+        refused=len(records) - len(taken) + missing,
         is_capped=is_capped,
         by_status=dict(Counter(str(record.status) for record in records)),
         sample=[record.id for record in taken[:SHOWN]],

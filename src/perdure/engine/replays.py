@@ -23,10 +23,12 @@ from perdure.errors import (
     InvalidRequest,
     LimitExceeded,
     NothingToRetry,
+    PermissionDenied,
     Problem,
     invalid_request,
 )
 from perdure.flows.program import Program
+from perdure.model.answer import APPROVAL, ASK
 from perdure.model.definition import Flow, qualified
 from perdure.model.execution import NodeRun
 from perdure.model.queue_line import queue_of
@@ -97,7 +99,7 @@ class Replays:
 
     async def draft(self, request: ReplayRequest) -> Draft:
         """Raises `ExecutionNotFound`, `ExecutionNotEnded`, `NothingToRetry`, `FlowVersionNotFound`, `InvalidInput`,
-        and `InvalidRequest` with every node that is not there."""
+        `PermissionDenied`, and `InvalidRequest` with every node that is not there."""
         original, payload = await self._original(request)
         _, before = await self._catalog.program(request.workspace, original.flow, original.flow_version)
         version, program = await self._target(request, original)
@@ -263,7 +265,9 @@ async def _with_comparisons(draft: Draft, recollection: Recollection, edits: Edi
     if draft.input_ != old_input:
         reached = []
         for name, one in planned.items():
-            if (one.reason is Reason.RECORDED or one.taken) and await calls_differ(program, name, *await scopes(name)):
+            is_recorded = one.reason is Reason.RECORDED or bool(one.taken)
+            # Who approved did so for the input of then, whether or not he was told of it.
+            if is_recorded and (one.type == APPROVAL or await calls_differ(program, name, *await scopes(name))):
                 reached.append(name)
         edits = edits._replace(reached=frozenset(reached))
         planned = plan({})
@@ -275,7 +279,7 @@ async def _with_comparisons(draft: Draft, recollection: Recollection, edits: Edi
 
 
 def _check_nodes(request: ReplayRequest, flow: Flow) -> None:
-    """Raises InvalidRequest for nodes that are not there, twice there, or cannot have such an output."""
+    """Raises InvalidRequest for nodes that are not there, twice there, or cannot have such an output; PermissionDenied."""
     problems = []
     begin = request.begin if isinstance(request.begin, list) else []
     if isinstance(request.begin, str) and request.begin != FAILED:
@@ -295,6 +299,11 @@ def _check_nodes(request: ReplayRequest, flow: Flow) -> None:
             problems.append(Problem("invalid_type", detail, pointer_of(("outputs", name))))
     if problems:
         raise invalid_request(problems)
+    decided = [name for name in request.outputs if flow.nodes[name].type in (APPROVAL, ASK)]
+    if decided and not request.may_decide:
+        raise PermissionDenied(
+            f"what people decide is theirs to say: to put something in the place of {', '.join(decided)} needs the role editor"
+        )
 
 
 def _is_settled(original: ExecutionRecord, payload: Payload) -> bool:

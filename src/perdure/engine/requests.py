@@ -38,7 +38,7 @@ class ReplayRequest(msgspec.Struct, kw_only=True):
 
     `begin` names the nodes to begin with, `failed`, or None: from the start, or behind the edited outputs if there are
     some. `version` is a number, `same` or `latest`. `input` unset is the original's; `outputs` are those of nodes
-    that shall be taken as given.
+    that shall be taken as given, `may_decide` whether what people decide may be among them.
     """
 
     workspace: str
@@ -48,6 +48,7 @@ class ReplayRequest(msgspec.Struct, kw_only=True):
     outputs: dict[str, Json] = msgspec.field(default_factory=dict)
     version: int | str = "same"
     reach: Reach = Reach.INDEPENDENT
+    may_decide: bool = True
     asked_by: str | None = None
     """Name of the caller's token."""
     idempotency_key: str | None = None

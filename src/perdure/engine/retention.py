@@ -9,6 +9,7 @@ import msgspec
 
 from perdure.base.clock import DAY
 from perdure.base.durations import format_duration, parse_duration
+from perdure.model.definition import is_segment
 from perdure.model.states import TERMINAL, ExecutionStatus
 
 DEFAULT = 30 * DAY
@@ -54,7 +55,7 @@ def parse_retention(value: Any) -> Retention:
         for name, given in value.items():
             if isinstance(given, Mapping):
                 for status, span in given.items():
-                    rules[name, _status(status)] = _parsed(span)
+                    rules[_namespace(name), _status(status)] = _parsed(span)
             else:
                 rules[_key(name)] = _parsed(given)
         return Retention({(None, None): DEFAULT} | rules)
@@ -62,16 +63,25 @@ def parse_retention(value: Any) -> Retention:
         name, separator, span = part.partition("=") if isinstance(part, str) else ("", "", part)
         if separator:
             namespace, slash, status = name.strip().partition("/")
-            rules[(namespace, _status(status)) if slash else _key(namespace)] = _parsed(span.strip())
+            key = (_namespace(namespace), _status(status)) if slash else _key(namespace)
         else:
-            rules[None, None] = _parsed(part.strip() if isinstance(part, str) else part)
+            key, span = (None, None), part
+        if key in rules:
+            raise ValueError(f"{value!r} says twice for how long {_name(*key) or 'all others'} are kept")
+        rules[key] = _parsed(span.strip() if isinstance(span, str) else span)
     return Retention({(None, None): DEFAULT} | rules)
 
 
 def _key(name: str) -> tuple[str | None, str | None]:
     if name == _DEFAULT_KEY:
         return (None, None)
-    return (None, name) if name in _STATUSES else (name, None)
+    return (None, name) if name in _STATUSES else (_namespace(name), None)
+
+
+def _namespace(name: str) -> str:
+    if not is_segment(name):
+        raise ValueError(f"{name!r} is neither a namespace nor a state in which executions end")
+    return name
 
 
 def _status(name: str) -> str | None:

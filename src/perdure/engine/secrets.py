@@ -15,6 +15,8 @@ from urllib.parse import quote, quote_plus
 import msgspec
 
 from perdure.base.codec import Json, decode, encode, encode_text
+from perdure.base.texts import recordable
+from perdure.errors import InvalidSettings
 from perdure.model.event import Event
 from perdure.model.failure import Failure
 
@@ -47,16 +49,34 @@ _OURS = frozenset(
 
 
 def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Raises OSError when a secret's file cannot be read."""
+    """By their names in expressions.
+
+    Raises InvalidSettings, which names the variable, for a file that cannot be read, a secret that is set in both ways,
+    and one that is no UTF-8.
+    """
     secrets = {}
     for variable, value in environment.items():
         if not variable.startswith(_PREFIX):
             continue
         name = variable.removeprefix(_PREFIX)
         if name.endswith(_FILE):
-            name, value = name.removesuffix(_FILE), Path(value).read_text().rstrip("\n")
+            name, value = name.removesuffix(_FILE), _content(variable, value)
+            if _PREFIX + name in environment:
+                raise InvalidSettings(f"{_PREFIX}{name} and {variable} are both set; set one of them")
+        if not value.isascii() and recordable(value) != value:
+            # Of a variable's bytes that are no UTF-8, Python makes halves of surrogate pairs.
+            raise InvalidSettings(f"the value of {variable} is no UTF-8; put other bytes as base64")
         secrets[name.lower()] = value
     return secrets
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise InvalidSettings(f"the file {path} of {variable} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(f"the file {path} of {variable} is no UTF-8; put other bytes as base64") from None
 
 
 class Masker:

@@ -26,7 +26,10 @@ class FixtureExecution(Struct, kw_only=True):
 
 
 class FixtureRun(Struct, kw_only=True):
-    """What a node was called with and what came of it; the answer to a wait is the output of its node."""
+    """What a node was called with and what came of it; the answer to a wait is the output of its node.
+
+    `edited`: a replay was given its output, that of a foreach as a list in one run; nothing ran.
+    """
 
     node: str
     ordinal: int = 0
@@ -37,6 +40,7 @@ class FixtureRun(Struct, kw_only=True):
     input: Json = None
     output: Json = None
     error: Failure | None = None
+    edited: bool = False
 
 
 class Fixture(Struct, kw_only=True):

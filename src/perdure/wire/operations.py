@@ -76,7 +76,8 @@ class OperationItemList(Struct, kw_only=True):
 
 class BulkPlan(Struct, kw_only=True):
     """Which executions an operation would concern now, with how many of each status; `capped`: at least so many. What they
-    are now has so many of them `refused`, such as cancelling those that have ended; `sample` are the first few of the others."""
+    are now has so many of them `refused`, such as cancelling those that have ended, or what is named and not there (and has no
+    status); `sample` are the first few of the others."""
 
     action: Action
     total: int

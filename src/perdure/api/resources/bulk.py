@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from perdure.api.call import Call
 from perdure.api.resources.filtering import TextFilters, Uuid, execution_filter, text_filter
 from perdure.api.resources.starts import given_key, request_hash
+from perdure.auth.roles import Role
 from perdure.base.ids import id_bytes
 from perdure.base.tags import MAX_TAGS
 from perdure.engine.operations import OperationRequest, Plan
@@ -80,6 +81,7 @@ def operation_request(call: Call[Any, Any], body: BulkExecutions) -> OperationRe
         except (InvalidRequest, InvalidIdentifier) as error:
             raise _in_filter(error) from None
     plan.token = None if call.principal.token_id is None else call.principal.name
+    plan.may_decide = call.principal.role.covers(Role.EDITOR)
     return OperationRequest(
         workspace=call.workspace,
         action=action,

@@ -15,7 +15,7 @@ from perdure.auth.roles import Role
 from perdure.base.ids import id_text
 from perdure.engine.node_runs import every_run
 from perdure.errors import ExecutionNotEnded, ExecutionNotFound, FlowVersionNotFound, LimitExceeded
-from perdure.model.states import TERMINAL
+from perdure.model.states import TERMINAL, NodeStatus
 from perdure.store.records import ExecutionRecord, NodeRunRecord
 from perdure.wire.executions import Trigger
 from perdure.wire.failure import Failure
@@ -79,7 +79,14 @@ async def _run(call: Call[Any, Any], run: NodeRunRecord) -> FixtureRun:
         input=raw_json(await value_text(call, run.input)),
         output=raw_json(await value_text(call, run.output)),
         error=None if run.error is None else msgspec.convert(run.error, Failure),
+        edited=_is_edited(run),
     )
+
+
+def _is_edited(run: NodeRunRecord) -> bool:
+    """Whether the result was given and not made. A foreach over nothing, taken over, has never begun either."""
+    was_given = run.status is NodeStatus.COMPLETED and run.started_at is None and run.reused_from is not None
+    return was_given and (run.attempt > 0 or run.output is not None)
 
 
 ROUTES = (

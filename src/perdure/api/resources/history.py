@@ -20,6 +20,7 @@ from perdure.api.streaming import Stream
 from perdure.auth.roles import Role
 from perdure.base.clock import from_rfc3339
 from perdure.base.durations import parse_duration
+from perdure.base.texts import NO_NUL
 from perdure.engine.streams import NumberedEvent, execution_events, numbered
 from perdure.errors import (
     ExecutionNotFound,
@@ -33,6 +34,7 @@ from perdure.errors import (
 from perdure.model.event import EventType
 from perdure.model.states import TERMINAL
 from perdure.store.records import ExecutionRecord
+from perdure.store.search.grams import folded
 from perdure.wire.events import EventList, LogList
 from perdure.wire.scalars import Namespace
 
@@ -57,6 +59,13 @@ class LogsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     since: Annotated[str, Meta(max_length=64, description="a time (RFC 3339), or how long ago (10m)")] | None = None
     level: Literal["debug", "info", "warning", "error"] = "debug"
     node: Annotated[str, Meta(max_length=63)] | None = None
+    q: (
+        Annotated[
+            str,
+            Meta(min_length=1, max_length=1_000, pattern=NO_NUL, description="Lines with this text, whatever its case"),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
@@ -160,7 +169,7 @@ async def _scan(
 def _log_filter(call: Call[LogsQuery, None], query: LogsQuery) -> Chosen:
     levels = frozenset(_LEVELS[_LEVELS.index(query.level) :])
     since = None if query.since is None else _since(query.since, call.services.clock.now())
-    node = query.node
+    node, needle = query.node, None if query.q is None else folded(query.q)
 
     def chosen(item: NumberedEvent) -> bool:
         fact = item.event
@@ -169,6 +178,7 @@ def _log_filter(call: Call[LogsQuery, None], query: LogsQuery) -> Chosen:
             and (node is None or fact.node == node)
             and (since is None or fact.at >= since)
             and (fact.data is None or fact.data.get("level", "warning") in levels)
+            and (needle is None or needle in folded(log_line(item).message))
         )
 
     return chosen

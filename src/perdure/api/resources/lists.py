@@ -42,8 +42,8 @@ class ListQuery(TextFilters, kw_only=True, forbid_unknown_fields=True):
         Literal["none", "capped", "exact"],
         Meta(
             description="`total`, of all pages. `exact` knows workspace, flow, namespace, status, trigger kind and time of "
-            "creation from counters, and counts the rest one by one, which takes longer the more there are; `capped` stops at "
-            "10,000 and says so in `total_capped`."
+            "creation from counters, and counts the rest one by one, which takes longer the more there are (beyond 10 s: 503); "
+            "`capped` stops at 10,000 and says so in `total_capped`."
         ),
     ] = "none"
     fields: list[Field] = msgspec.field(default_factory=list)
@@ -205,7 +205,8 @@ ROUTES = (
         summary="Count executions by group",
         description=(
             "Flow, namespace, status, trigger kind and time of creation are known from counters, whatever the length of the "
-            "history; with any other filter the executions are counted one by one, or with `exact=false` the newest 50,000. "
+            "history; with any other filter the executions are counted one by one (what takes longer than 10 s is given up, "
+            "with 503), or with `exact=false` the newest 50,000. "
             "Percentiles are read fastest where neither status nor trigger is asked for, and by hour take time for each: "
             "give a range (`created_after`)."
         ),

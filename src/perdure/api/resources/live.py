@@ -211,7 +211,7 @@ class Session:
         except InvalidCursor:
             beginning = Beginning((await services.feed.begin(None, self._workspace)).place, FOREIGN)
         reader = Reader(workspace=self._workspace, beginning=beginning, chosen=chosen)
-        cursor = None if beginning.is_start else reader.cursor() if message.after is None else message.after
+        cursor = None if beginning.is_start else reader.cursor()
         return _Subscription(message.id, services.feed.follow(reader), cursor=cursor, reader=reader)
 
     async def _find(self, named: str) -> ExecutionRecord:

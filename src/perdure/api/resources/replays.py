@@ -78,6 +78,7 @@ async def _replay(call: Call[Any, Any], body: ReplayExecution) -> Answer:
         outputs=body.outputs,
         version=body.version,
         reach=Reach(body.reuse),
+        may_decide=call.principal.role.covers(Role.EDITOR),
         asked_by=None if call.principal.token_id is None else call.principal.name,
         idempotency_key=key,
         request_hash=None if key is None else request_hash(body, b"replay" + original.id),
@@ -132,7 +133,7 @@ ROUTES = (
         description=(
             "A new execution of the same flow, from the start or from any nodes: recorded results of what does not depend "
             "on them are taken over and do not run again. Edit its input, or outputs of nodes; choose the version. It "
-            "stands alone: the original may be deleted. `dry_run` tells what would happen and why, and writes nothing."
+            "stands alone: the original may be deleted. Outputs of approvals and questions are edited by an editor. `dry_run` tells what would happen and why, and writes nothing."
         ),
         tag="executions",
         handler=replay_execution,

@@ -60,7 +60,11 @@ class InboxQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     approver: (
         Annotated[
             Text,
-            Meta(max_length=200, description="As a flow names it, or `me`: waits that the caller may answer"),
+            Meta(
+                max_length=200,
+                description="As a flow names it, or `me`: what the caller's name and role may answer and he has not yet, "
+                "approvals of what he started himself among them",
+            ),
         ]
         | None
     ) = None
@@ -86,6 +90,7 @@ async def list_waits(call: Call[InboxQuery, None]) -> Answer:
         kinds=tuple(kind for kind in OUTSIDE if kind in kinds),
         flow=None if query.flow is None else flow_parameter(query.flow),
         approvers=_approvers(call),
+        responder=call.principal.name if query.approver == ME else None,
         due_before=None if query.due_before is None else to_micros(query.due_before),
     )
     place = f"waits-{'due' if by_due else 'created'}"
