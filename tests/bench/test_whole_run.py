@@ -93,6 +93,14 @@ def test_a_table_goes_to_stdout_and_what_went_wrong_to_stderr(capfd: pytest.Capt
         assert text in said.out
 
 
+def test_a_figure_of_many_queries_tells_the_times_of_each(capfd: pytest.CaptureFixture[str]) -> None:
+    details = {"executions": 7, "by flow": {"p50_ms": 1.25, "p99_ms": 4.5}, "by tag": {"p50_ms": 0.5, "p99_ms": 123.4}}
+    print_report(report_of(Figure(name="newest", unit=Unit.MILLISECONDS, value=1.25, details=details)))
+
+    said = capfd.readouterr().out
+    assert "    by flow: p50 1.25 ms, p99 4.5 ms\n    by tag: p50 0.5 ms, p99 123 ms\n" in said
+
+
 def test_every_budget_is_held_by_a_figure() -> None:
     sources = "".join(path.read_text() for path in Path(budgets.__file__).parent.glob("*.py"))
 

@@ -40,10 +40,12 @@ def test_start_and_wait_prints_the_end_on_stdout_and_the_events_on_stderr(comman
     assert "| hello you" in done.err
 
 
-@pytest.mark.parametrize(("how", "code", "status"), [("fail", 5, "failed"), ("late", 3, "timed_out")])
-def test_an_execution_s_end_is_the_exit_code(command: Command, how: str, code: int, status: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "timeout", "code", "status"), [("fail", "300ms", 5, "failed"), ("late", "0.3", 3, "timed_out")]
+)
+def test_an_execution_s_end_is_the_exit_code(command: Command, how: str, timeout: str, code: int, status: str) -> None:
     done = command(
-        "execution", "start", "tests/endings", "-i", f"how={how}", "--timeout", "300ms", "--wait", "-o", "json"
+        "execution", "start", "tests/endings", "-i", f"how={how}", "--timeout", timeout, "--wait", "-o", "json"
     )
     assert (done.code, json.loads(done.out)["status"]) == (code, status)
 
@@ -128,6 +130,9 @@ def test_logs_and_events(command: Command) -> None:
     lines = [json.loads(line) for line in command("execution", "logs", "-f", id, "-o", "jsonl").lines]
     assert {line["stream"] for line in lines} == {"stdout", "stderr"}
     assert command("execution", "logs", id, "--node", "write").out == ""
+    assert [line.split("| ")[1] for line in command("execution", "logs", id, "-q", "BEWARE").lines] == [
+        "warning: beware"
+    ]
     events = [json.loads(line) for line in command("execution", "events", id, "-o", "jsonl").lines]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     followed = [

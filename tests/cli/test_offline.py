@@ -38,6 +38,9 @@ def test_a_server_that_is_not_there_is_one_clear_sentence(offline: Command) -> N
         (["run", "nowhere.yaml"], "nowhere.yaml"),
         (["execution", "start", "x", "--start-at", "soon"], "neither a time"),
         (["execution", "list", "--url", "localhost:8000"], "no URL"),
+        (["execution", "list", "--url", "http://127.0.0.1:99999"], "no URL"),
+        (["execution", "list", "--token", "a\nb"], "the token holds"),
+        (["execution", "list", "--workspace", "\u00e4"], "the workspace's name holds"),
     ],
 )
 def test_wrong_usage_is_told_with_what_is_right(offline: Command, args: list[str], told: str) -> None:
@@ -46,6 +49,7 @@ def test_wrong_usage_is_told_with_what_is_right(offline: Command, args: list[str
     assert done.out == ""
     assert told in done.err
     assert "Traceback" not in done.err
+    assert "should not happen" not in done.err
 
 
 def test_every_command_has_its_help(offline: Command) -> None:
@@ -261,3 +265,13 @@ def test_an_unexpected_error_is_one_line_and_how_to_see_more(nowhere: Path) -> N
     environ["PERDURE_DEBUG"] = "1"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=False)
     assert "Traceback" in done.stderr
+
+
+def test_doctor_tells_of_a_server_that_is_none(offline: Command) -> None:
+    [finding] = [
+        one
+        for one in json.loads(offline("doctor", "-o", "json", "--url", "http://127.0.0.1:99999").out)
+        if one["check"] == "server"
+    ]
+    assert finding["state"] == "fail"
+    assert "no URL of a server" in finding["detail"]

@@ -35,6 +35,8 @@ def test_what_a_filter_chooses_is_weighed_and_asked_for_before_anything_is_done(
     assert re.search(r"^executions: +1 execution \(1 \w+; not 2 failed\)$", ending.out, re.MULTILINE)
     assert ending.out.count(ids(command, case)[0]) == 1
     assert not set(ids(command, case, "--status", "failed")) & set(ending.out.split()), "they have ended"
+    gone = command("execution", "delete", *ids(command, case, "--status", "failed"), MISSING, "--dry-run")
+    assert re.search(r"^executions: +2 executions \(2 failed; 1 not there\)$", gone.out, re.MULTILINE)
     over = command("execution", "cancel", "--tag", case, "--status", "failed")
     assert (over.code, over.err) == (0, "nothing to cancel: 2 failed\n")
     shown = command("execution", "retry", "--tag", case, "--status", "failed", "--dry-run")

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from perdure.base.clock import to_rfc3339
-from perdure.cli.output import Column, age, print_list, print_one, short_duration, size
+from perdure.cli.lines import event_line
+from perdure.cli.output import Column, age, note, print_list, print_one, short_duration, size
 from perdure.wire.events import Event
 from tests.cli.facts import event
 from tests.client.clocks import NOON, FixedClock
@@ -48,6 +49,32 @@ def test_formats_of_one(capsys: pytest.CaptureFixture[str]) -> None:
         print_one(event(1, "log"), output, name=lambda e: e.execution, card=lambda e: {"seq": "1", "text": "a\nb"})
     text = capsys.readouterr().out
     assert text.startswith("seq:  1\ntext: a\n      b\n{\n")
+
+
+ODD = "one\ntwo\r\n\x1b]0;title\x07\x9b31m"
+"""Lines, and what a terminal would obey."""
+TAMED = "one two  \\x1b]0;title\\x07\\x9b31m"
+
+
+async def test_a_row_is_one_line_and_no_text_of_others_moves_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield ODD
+
+    columns = (Column("WHAT", lambda text: text), Column("NEXT", lambda _: "x"))
+    await print_list(source(), columns, "table", name=str, empty="")
+    assert capsys.readouterr().out.splitlines()[1] == f"{TAMED}  x"
+    print_one(ODD, "table", name=str, card=lambda text: {"what": text})
+    assert capsys.readouterr().out.splitlines() == ["what: one", "      two", "      \\x1b]0;title\\x07\\x9b31m"]
+
+
+def test_what_is_said_beside_the_data_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    note("failed: \x1b[2Jboom\n\tlook at it")
+    assert capsys.readouterr().err == "failed: \\x1b[2Jboom\n\tlook at it\n"
+
+
+def test_an_event_is_one_line_whatever_its_reason_holds() -> None:
+    cancelled = event(3, "execution.cancelled", reason=ODD)
+    assert event_line(cancelled).endswith(f"cancelled  reason={TAMED}")
 
 
 @pytest.mark.parametrize(

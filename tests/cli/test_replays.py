@@ -81,6 +81,8 @@ def test_an_execution_becomes_a_fixture_that_runs_anywhere(command: Command, fai
     assert done.code == 0, done.err
     assert "perdure run --fixture" in done.err
     assert command("execution", "export", failed, "--as-fixture", "-").out == file.read_text()
+    many = command("execution", "export", failed, "--as-fixture", "-", "--status", "completed")
+    assert (many.code, many.out, "--status is for many" in many.err) == (2, "", True)
     again = command("run", "--fixture", str(file))
     assert (again.code, again.out) == (0, "null\n")
     assert "failed, as recorded" in again.err

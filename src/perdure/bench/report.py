@@ -100,6 +100,8 @@ def print_report(report: Report) -> None:
     console.print("\nHow it was measured", style="bold")
     for figure in report.figures:
         console.print(Text(f"  {figure.name}: {_how(figure)}", style="dim"))
+        for line in _parts(figure):
+            console.print(Text(f"    {line}", style="dim"))
     facts = report.machine
     console.print(
         f"\n{facts.cpu}, {facts.cores} cores, {facts.memory_mb or '?'} MB; {facts.system}; {facts.python}; "
@@ -128,6 +130,13 @@ def _cells(figure: Figure) -> tuple[Text | str, ...]:
 
 def _how(figure: Figure) -> str:
     return figure.note if figure.raw is None else f"{figure.note}; raw limit: {figure.raw.what}"
+
+
+def _parts(figure: Figure) -> Iterator[str]:
+    """A line for each of the queries whose slowest the figure is."""
+    for name, times in figure.details.items():
+        if isinstance(times, dict):
+            yield f"{name}: p50 {number(times['p50_ms'])} ms, p99 {number(times['p99_ms'])} ms"
 
 
 def _ratio(ratio: float, unit: Unit) -> str:

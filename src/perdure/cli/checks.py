@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import msgspec
 
 from perdure.cli.findings import finding_lines
@@ -161,7 +162,7 @@ async def check_server(session: Session, *, expected: bool) -> Sequence[Finding]
         async with session.client() as client:
             ready = await client.system.ready()
             info = await client.system.info()
-    except ClientError as error:
+    except (ClientError, click.UsageError) as error:
         if not expected:
             return [Finding("server", OK, "none runs here; start one with `perdure serve`")]
         return [Finding("server", FAIL, f"{where}: {error}", "start it with `perdure serve`, or name another one")]

@@ -55,5 +55,5 @@ def _asked(question: Coroutine[Any, Any, list[CompletionItem]]) -> list[Completi
 
     try:
         return asyncio.run(answer())
-    except (ClientError, TimeoutError, OSError, ValueError):
+    except (ClientError, TimeoutError, OSError, ValueError, click.UsageError):
         return []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from perdure.cli.output import one_line
+from perdure.cli.output import on_one_line, one_line
 from perdure.wire.executions import Explanation
 
 
 def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """The sentence that sums it up, then one line for each thing that holds it up."""
-    yield explanation.summary
+    yield on_one_line(explanation.summary)
     for cause in explanation.waiting_for:
         yield f"- {_facts(cause)}"
 
@@ -19,5 +19,7 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
 def _facts(cause: dict[str, Any]) -> str:
     known = {key: value for key, value in cause.items() if value not in (None, [])}
     kind = str(known.pop("kind", "")).replace("_", " ")
-    told = ", ".join(f"{key} {value if isinstance(value, str) else one_line(value)}" for key, value in known.items())
+    told = ", ".join(
+        f"{key} {on_one_line(value) if isinstance(value, str) else one_line(value)}" for key, value in known.items()
+    )
     return f"{kind}: {told}" if told else kind

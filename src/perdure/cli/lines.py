@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from perdure.base.clock import SECOND, SystemClock, from_rfc3339
+from perdure.cli.output import on_one_line
 from perdure.model.event import EventType
 from perdure.wire.events import Event, LogLine
 
@@ -41,7 +42,7 @@ def event_line(event: Event, foreach: Collection[str] = ()) -> str:
     if subject not in {"node", "execution"}:
         word = event.type.replace(".", " ")
     attempt = f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else ""
-    return f"{clock_time(event.at)}  {name:<24}  {word}{attempt}{_because(data)}"
+    return f"{clock_time(event.at)}  {name:<24}  {word}{attempt}{on_one_line(_because(data))}"
 
 
 def log_of(event: Event) -> LogLine:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from perdure.base.clock import Clock, SystemClock
 from perdure.cli.lines import event_line
-from perdure.cli.output import STYLES, short_duration
+from perdure.cli.output import STYLES, on_one_line, short_duration
 from perdure.cli.progress import NodeProgress, Progress, seconds_between
 from perdure.model.states import NodeStatus
 from perdure.wire.events import Event
@@ -190,7 +190,7 @@ class LiveView:
 def _trouble(node: NodeProgress) -> str:
     if not node.message or node.status == NodeStatus.COMPLETED:
         return ""
-    return node.message.splitlines()[0]
+    return on_one_line(node.message.splitlines()[0])
 
 
 def _state(node: NodeProgress, style: str, *, is_over: bool) -> RenderableType:

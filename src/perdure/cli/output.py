@@ -34,6 +34,9 @@ STYLES: Mapping[str, str] = {
     NodeStatus.SKIPPED: "dim",
 }
 """How a status looks on a terminal."""
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""What a terminal would obey; texts come from flows, callers and those who answer."""
+_ON_ONE_LINE = {**_CONTROLS, **dict.fromkeys(map(ord, "\t\n\r"), " ")}
 
 
 class Column(NamedTuple):
@@ -110,7 +113,7 @@ def print_yaml(value: Any) -> None:
 def print_card(lines: Mapping[str, str]) -> None:
     width = max(map(len, lines), default=0) + 2
     for title, value in lines.items():
-        first, *more = value.splitlines() or [""]
+        first, *more = [line.translate(_CONTROLS) for line in value.splitlines()] or [""]
         click.echo(f"{title + ':':<{width}}{first}".rstrip())
         for line in more:
             click.echo(" " * width + line)
@@ -118,7 +121,7 @@ def print_card(lines: Mapping[str, str]) -> None:
 
 def print_table(entries: Iterable[Any], columns: Sequence[Column]) -> None:
     """Aligned columns; on a terminal with colours and cut to its width, else whole and plain."""
-    rows = [[column.value(entry) for column in columns] for entry in entries]
+    rows = [[on_one_line(column.value(entry)) for column in columns] for entry in entries]
     if not sys.stdout.isatty():
         widths = [max(len(cell) for cell in cells) for cells in zip(*rows, [c.title for c in columns], strict=True)]
         for row in [[column.title for column in columns], *rows]:
@@ -139,7 +142,13 @@ def print_table(entries: Iterable[Any], columns: Sequence[Column]) -> None:
 
 def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
     """One plain line of a table."""
-    click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+    shown = map(on_one_line, cells)
+    click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(shown, widths, strict=True)).rstrip())
+
+
+def on_one_line(text: str) -> str:
+    """The same as one line, in which a terminal finds nothing to obey."""
+    return text.translate(_ON_ONE_LINE)
 
 
 def age(at: str | None, clock: Clock | None = None) -> str:
@@ -184,4 +193,4 @@ def one_line(value: Any, limit: int = 200) -> str:
 
 def note(message: str) -> None:
     """Say something beside the data."""
-    click.echo(message, err=True)
+    click.echo(message.translate(_CONTROLS), err=True)

@@ -47,7 +47,7 @@ WORK: Mapping[str, Setting] = {
     "slots": Setting("N", "Executions to run at once.  [256]"),
     "worker_name": Setting("NAME", "What this process is called.  [host and pid]"),
     "retention": Setting("RULES", "How long to keep what has ended: 30d, or 30d,failed=90d,billing=7d.  [30d]"),
-    "lease": Setting("DURATION", "Silence after which others take over; the same for all on a store.  [30s]"),
+    "lease": Setting("DURATION", "Silence after which others take over; where workers differ, the longest.  [30s]"),
 }
 SERVER: Mapping[str, Setting] = {
     "host": Setting("ADDRESS", "Where to listen; beyond loopback only with a token made.  [127.0.0.1]"),

@@ -26,9 +26,14 @@ class Session(msgspec.Struct, frozen=True):
     target: Target
 
     def client(self) -> AsyncClient:
-        """Close it, or use it as a context manager."""
+        """Close it, or use it as a context manager. Raises UsageError for a target that no request can be sent to."""
         target = self.target
-        return AsyncClient(target.url, token=target.token, workspace=target.workspace, retries=_RETRIES, trigger="cli")
+        try:
+            return AsyncClient(
+                target.url, token=target.token, workspace=target.workspace, retries=_RETRIES, trigger="cli"
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
 
 
 def server_command(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:

@@ -97,7 +97,7 @@ async def _copied(
             )
         if retiring and isinstance(from_place, Path):
             # The lock is still ours: nobody begins between the copy and this.
-            places.retire(from_place, to=target.place)
+            places.retire(from_place, to=places.place_text(to_place))
         return done
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,22 @@ def test_what_is_there_is_not_written_over(offline: Command, home: Path, nowhere
     (nowhere / "there").mkdir()
     printed = offline("store", "backup", str(nowhere / "there"), "--home", str(home))
     assert (printed.code, "is there already" in printed.err) == (1, True)
+
+
+def test_what_a_killed_restore_left_goes_with_the_next_and_what_one_is_at_work_in_stays(
+    offline: Command, home: Path, nowhere: Path
+) -> None:
+    backup, new = nowhere / "backup", nowhere / "new"
+    assert offline("store", "backup", str(backup), "--home", str(home)).code == 0
+    left, used = (new / f".perdure-restore-{name}" for name in ("left", "used"))
+    for folder in (left, used):
+        folder.mkdir(parents=True)
+        (folder / "perdure.db").write_bytes(b"half")
+    handle = os.open(used, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert offline("store", "restore", str(backup), "--home", str(new)).code == 0
+    os.close(handle)
+    assert [path.name for path in new.glob(".*")] == [used.name]
 
 
 def test_a_backup_that_is_not_what_it_was_is_refused(offline: Command, home: Path, nowhere: Path) -> None:

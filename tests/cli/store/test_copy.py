@@ -298,7 +298,7 @@ def test_a_damaged_artifact_is_not_copied(offline: Command, left: Left, nowhere:
 
 def test_a_retired_store_names_the_new_place(offline: Command, left: Left, database: str, nowhere: Path) -> None:
     with_password = database.replace("postgres@", "postgres:hidden@")
-    printed = offline("store", "copy", left.source, with_password, "--retire")
+    printed = offline("store", "copy", left.source, f"{with_password}?schema=elsewhere", "--retire")
     assert printed.code == 0
     assert "hidden" not in printed.out + printed.err
     served = subprocess.run(
@@ -310,7 +310,9 @@ def test_a_retired_store_names_the_new_place(offline: Command, left: Left, datab
         env=clean_environ(nowhere),
     )
     assert served.returncode == 1
-    assert "was moved to 127.0.0.1" in served.stderr
+    assert "was moved to postgresql://127.0.0.1" in served.stderr
+    assert "?schema=elsewhere: use that one" in served.stderr
+    assert "hidden" not in served.stderr
     (left.folder / ".perdure" / "perdure.db.moved").unlink()
     with serving(left.folder):
         pass

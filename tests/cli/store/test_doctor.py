@@ -30,7 +30,7 @@ def test_a_database_is_looked_into(offline: Command, database: str, monkeypatch:
         ("commit", "ms for a commit"),
         ("clock", "this machine's"),
         ("signals", "LISTEN"),
-        ("connections", "a process takes up to 12"),
+        ("connections", "a process takes up to 13"),
     ):
         assert found[check][0] == "ok"
         assert detail in found[check][1]

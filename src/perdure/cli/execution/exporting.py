@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import click
+from click.core import ParameterSource
 
 from perdure.cli.drafts import opened_whole
 from perdure.cli.execution.filtering import filter_options
@@ -19,10 +20,16 @@ from perdure.cli.transfer import open_transfer
 from perdure.client.client import AsyncClient
 from perdure.client.errors import ClientError
 from perdure.client.filters import TextFilters
+from perdure.model.states import ExecutionKind
 
 _OTHER_LINES = {"ndjson": 0, "csv": 1, "json": 2}
 """The line of names; those of the brackets."""
-TEXTS = frozenset({"q", "input_contains", "output_contains"})
+_UNCOUNTED = frozenset({
+    "q", "input_contains", "output_contains", "min_duration", "max_duration", "started_after", "started_before",
+    "finished_after", "finished_before",
+})  # fmt: skip
+"""Filters whose matches nobody can count without looking through all that there is."""
+_OF_A_FIXTURE = frozenset({"execution_id", "fixture", "url", "token", "workspace", "profile"})
 
 
 @click.command()
@@ -63,12 +70,12 @@ async def export(
     if (execution_id is None) is not (fixture is None):
         raise click.UsageError("one EXECUTION is written as a fixture: give both it and --as-fixture FILE, or neither")
     if execution_id is not None and fixture is not None:
+        _refuse_beside_fixture()
         await export_fixture(client, execution_id, fixture)
         return
     if format == "parquet" and file == "-" and sys.stdout.isatty():
         raise click.UsageError("Parquet is nothing to read: name a file with --to, or lead it elsewhere")
-    # Nobody counts what holds a text without looking through all of it.
-    total = 0 if TEXTS & filters.keys() else await client.executions.count(**_counted(filters))
+    total = await client.executions.count(**_counted(filters)) if _is_soon_counted(filters) else 0
     names = [name.strip() for name in fields.split(",")] if fields else []
     pieces: Any = client.executions.export(format=format, fields=names, oldest_first=oldest_first, **filters)
     async with aclosing(pieces):
@@ -90,8 +97,23 @@ async def export(
     note(written + ("" if file == "-" else f" in {file}"))
 
 
+def _refuse_beside_fixture() -> None:
+    """Raises UsageError for options that choose or form many executions."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        is_given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if is_given and option.name not in _OF_A_FIXTURE:
+            raise click.UsageError(
+                f"{option.opts[-1]} is for many executions; --as-fixture writes the one EXECUTION as it is"
+            )
+
+
+def _is_soon_counted(filters: TextFilters) -> bool:
+    return not _UNCOUNTED & filters.keys() and filters.get("kind", ExecutionKind.FLOW) == ExecutionKind.FLOW
+
+
 def _counted(filters: TextFilters) -> Any:
-    return {name: value for name, value in filters.items() if name not in TEXTS}
+    return {name: value for name, value in filters.items() if name not in _UNCOUNTED}
 
 
 @contextmanager

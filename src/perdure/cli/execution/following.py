@@ -47,6 +47,7 @@ async def watch(*, client: AsyncClient, execution_id: str) -> None:
 @click.option("--since", metavar="TIME", help="From a time (RFC 3339), or from so long ago (10m), on.")
 @click.option("--level", type=click.Choice(["debug", "info", "warning", "error"]), help="The lowest level to print.")
 @click.option("--node", metavar="NODE", help="One node's lines only.")
+@click.option("-q", "--text", "q", metavar="TEXT", help="Only lines with this text, whatever its case.")
 @click.option("-o", "--output", type=click.Choice(LINES), default="text", help="How to print the lines.")
 @server_command
 async def logs(
@@ -57,6 +58,7 @@ async def logs(
     since: str | None,
     level: str | None,
     node: str | None,
+    q: str | None,
     output: str,
 ) -> None:
     """Print what the nodes of EXECUTION printed and logged."""
@@ -68,6 +70,7 @@ async def logs(
         since=None if moment is None else moment.isoformat(),
         level=level,
         node=node,
+        q=q,
         on_reconnect=_say_reconnect,
     )
     try:

@@ -194,12 +194,14 @@ async def _is_meant(client: AsyncClient, action: str, asked: Mapping[str, Any]) 
 
 
 def _amount(plan: BulkPlan) -> str:
-    """What would change, and what is chosen and would not: `2 executions (2 running; not 40 completed)`."""
+    """What would change, and what is meant and would not: `2 executions (2 running; not 40 completed; 1 not there)`."""
     changing = plan.total - plan.refused
     text = f"{'at least ' if plan.capped else ''}{changing:,} execution{'' if changing == 1 else 's'}"
     parts = [_statuses(plan, refused=False)] if changing else []
-    if plan.refused:
-        parts.append(f"not {_statuses(plan, refused=True)}")
+    if refused := _statuses(plan, refused=True):
+        parts.append(f"not {refused}")
+    if missing := 0 if plan.capped else plan.total - sum(plan.by_status.values()):
+        parts.append(f"{missing:,} not there")
     return f"{text} ({'; '.join(parts)})" if parts else text
 
 

@@ -60,7 +60,6 @@ async def start(
     perdure execution start reports/digest -i urls='["https://example.org"]' --wait
     perdure execution start import -i rows=@rows.json -i dry_run=true
     """
-    parse_seconds(timeout, option="--timeout")
     try:
         handle = await client.executions.start(
             flow,
@@ -71,7 +70,7 @@ async def start(
             start_at=None if start_at is None else parse_moment(start_at, SystemClock(), option="--start-at"),
             priority=priority,
             queue=queue,
-            timeout=timeout,
+            timeout=parse_seconds(timeout, option="--timeout"),
         )
     except FlowNotFound as missing:
         note(f"error: {missing}\n`perdure flow list` shows what there is")
