@@ -12,6 +12,7 @@ import click
 
 from perdure.base.clock import SystemClock
 from perdure.bench import main
+from perdure.cli.event_loop import run_loop
 from perdure.cli.exits import INTERRUPTED, Exit
 from perdure.cli.output import note
 from perdure.cli.serving import HOME, chosen_settings, settings_options
@@ -73,7 +74,7 @@ def seed(executions: int, adds: bool, flags: Mapping[str, Any]) -> None:
     drawing = Drawing(workspace="default", executions=executions, now=SystemClock().now())
     with ending_surely() as ending:
         try:
-            asyncio.run(_seeded(place, drawing, adds=adds, ending=ending))
+            run_loop(_seeded(place, drawing, adds=adds, ending=ending))
         except KeyboardInterrupt:
             raise Exit(INTERRUPTED) from None
     note(f"{executions:,} executions stand in {settings.store_shown()}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from perdure.cli.event_loop import run_loop
 from perdure.cli.session import open_session
 from perdure.client.errors import ClientError
 
@@ -54,6 +55,6 @@ def _asked(question: Coroutine[Any, Any, list[CompletionItem]]) -> list[Completi
             return await question
 
     try:
-        return asyncio.run(answer())
+        return run_loop(answer())
     except (ClientError, TimeoutError, OSError, ValueError, click.UsageError):
         return []

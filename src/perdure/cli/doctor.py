@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from perdure.cli.checks import (
     check_supervisor,
 )
 from perdure.cli.database_checks import check_database
+from perdure.cli.event_loop import run_loop
 from perdure.cli.exits import ERROR, Exit
 from perdure.cli.output import print_json
 from perdure.cli.session import Session, open_session, server_options
@@ -65,14 +65,14 @@ def _findings(settings: ServerSettings, session: Session) -> list[Finding]:
         *_store_findings(settings),
         check_supervisor(),
         *check_flow_folders(settings, node_types),
-        *asyncio.run(check_server(session, expected=session.target.url != DEFAULT_URL)),
+        *run_loop(check_server(session, expected=session.target.url != DEFAULT_URL)),
     ]
 
 
 def _store_findings(settings: ServerSettings) -> list[Finding]:
     url = settings.shared_store()
     if url is not None:
-        return asyncio.run(check_database(url))
+        return run_loop(check_database(url))
     return [check_fsync(settings), check_store(settings), check_owner(settings)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from perdure.cli.event_loop import run_loop
 from perdure.client.client import AsyncClient
 from perdure.client.local import running_server_url
 from perdure.client.profiles import Target, resolve_target
@@ -50,7 +50,7 @@ def server_command(function: Callable[..., Awaitable[None]]) -> Callable[..., No
             async with session.client() as client:
                 await function(client=client, **options)
 
-        asyncio.run(run())
+        run_loop(run())
 
     return command
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import msgspec
 
 from perdure.artifacts.local import LocalStorage
 from perdure.base.clock import SystemClock
+from perdure.cli.event_loop import run_loop
 from perdure.cli.output import note, print_json, short_duration, size
 from perdure.cli.serving import HOME, chosen_settings, settings_options
 from perdure.cli.store_places import contents_of, store_place
@@ -37,7 +37,7 @@ def backup(folder: Path, without_missing: bool, output: str, flags: Mapping[str,
     settings = chosen_settings(flags)
     began = time.perf_counter()
     with open_transfer(sys.stderr) as watcher:
-        taken = asyncio.run(
+        taken = run_loop(
             take_backup(
                 store_place(settings),
                 folder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from perdure.cli.event_loop import run_loop
 from perdure.cli.exits import ERROR, Exit
 from perdure.cli.output import print_json
 from perdure.cli.serving import HOME, chosen_settings, settings_options
@@ -32,7 +32,7 @@ def check(quick: bool, output: str, flags: Mapping[str, Any]) -> None:
 
     It changes nothing. Exit code 1 when something is wrong; each problem says what to do.
     """
-    found = asyncio.run(_checked(chosen_settings(flags), quick=quick))
+    found = run_loop(_checked(chosen_settings(flags), quick=quick))
     if output == "json":
         print_json(found)
     elif not found.problems:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from perdure.cli.event_loop import run_loop
 from perdure.cli.output import note, print_json, size
 from perdure.cli.serving import HOME, chosen_settings, settings_options
 from perdure.cli.store_places import store_place
@@ -25,7 +25,7 @@ def compact(output: str, flags: Mapping[str, Any]) -> None:
     anew, which needs its size again for a while; stop its server before. In PostgreSQL servers and workers go on.
     """
     place = store_place(chosen_settings(flags))
-    done = asyncio.run(compact_store(place))
+    done = run_loop(compact_store(place))
     if output == "json":
         print_json(done)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 from perdure.artifacts.local import LocalStorage
 from perdure.artifacts.shared import CHUNK_BYTES
 from perdure.base.clock import SystemClock
+from perdure.cli.event_loop import run_loop
 from perdure.cli.output import note, print_json, short_duration, size
 from perdure.cli.transfer import open_transfer
 from perdure.store.copying import places
@@ -60,7 +60,7 @@ def copy(
     if retire and not isinstance(from_place, Path):
         raise click.UsageError("--retire is for a SQLite source; of a PostgreSQL one, stop its servers and workers")
     began = time.perf_counter()
-    done = asyncio.run(
+    done = run_loop(
         _copied(
             from_place, to_place, _folders(source_folder), _folders(target_folder), without_missing=without_missing,
             retiring=retire,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import click
 
+from perdure.cli.event_loop import run_loop
 from perdure.cli.output import print_json
 from perdure.cli.serving import HOME, chosen_settings, settings_options
 from perdure.cli.store_places import store_place
@@ -27,7 +27,7 @@ def migrate(dry_run: bool, output: str, flags: Mapping[str, Any]) -> None:
     start. Several at a time take turns; one that is killed leaves nothing half done. It also says which workers
     are alive, and whether they can go on.
     """
-    done = asyncio.run(migrate_store(store_place(chosen_settings(flags)), dry_run=dry_run))
+    done = run_loop(migrate_store(store_place(chosen_settings(flags)), dry_run=dry_run))
     if output == "json":
         print_json(done)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import msgspec
 from perdure.artifacts.local import LocalStorage
 from perdure.artifacts.shared import CHUNK_BYTES
 from perdure.base.clock import SystemClock
+from perdure.cli.event_loop import run_loop
 from perdure.cli.output import note, print_json, short_duration
 from perdure.cli.serving import HOME, chosen_settings, settings_options
 from perdure.cli.store_places import contents_of, store_place
@@ -35,7 +35,7 @@ def restore(folder: Path, output: str, flags: Mapping[str, Any]) -> None:
     settings = chosen_settings(flags)
     began = time.perf_counter()
     with open_transfer(sys.stderr) as watcher:
-        done = asyncio.run(
+        done = run_loop(
             restore_backup(
                 folder,
                 store_place(settings),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from perdure.auth.roles import Role
 from perdure.auth.tokens import new_secret, secret_hash
 from perdure.base.clock import SystemClock, to_micros, to_rfc3339
 from perdure.base.ids import id_bytes, id_text, new_id
+from perdure.cli.event_loop import run_loop
 from perdure.cli.inputs import parse_moment
 from perdure.cli.output import Column, age, format_option, note, print_list, print_one
 from perdure.cli.session import open_session, server_options
@@ -95,7 +95,7 @@ def tokens_command(function: Callable[..., Awaitable[None]]) -> Callable[..., No
             async with _opened(url=url, token=token, workspace=workspace, profile=profile) as tokens:
                 await function(tokens=tokens, **options)
 
-        asyncio.run(run())
+        run_loop(run())
 
     command.__doc__ = function.__doc__
     command.__click_params__ += getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
