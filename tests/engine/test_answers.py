@@ -309,6 +309,20 @@ async def test_where_several_wait_one_has_to_be_named(open_bench: Opener) -> Non
     assert (await bench.ended(id)).status is ExecutionStatus.COMPLETED
 
 
+async def test_who_answered_is_told_behind_any_number_of_others(open_bench: Opener) -> None:
+    bench = await open_bench()
+    await bench.put("id: crowd\nnodes:\n  each: {approval: 'Take ${item}?', foreach: '${input.items}'}\n")
+    id = await waiting(bench, "crowd", {"items": list(range(1_002))})
+    await respond(bench, id, BOB, wait="each[1001]", approved=True)
+    with bench.engine.hub.subscribe(id) as subscription:
+        while any(wait.ordinal == 1_001 for wait in await bench.engine.store.waits.of(WORKSPACE, id)):
+            async with asyncio.timeout(20):
+                await subscription.wait()
+            subscription.take()
+    with pytest.raises(WaitAnswered, match="bob"):
+        await respond(bench, id, wait="each[1001]", approved=False)
+
+
 async def test_a_wait_survives_the_engine_that_opened_it(tmp_path: Path) -> None:
     async with opened(tmp_path, ManualClock()) as first:
         await first.put(approval())

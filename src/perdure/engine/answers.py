@@ -158,7 +158,9 @@ class Answers:
         record = await self._store.executions.get(workspace, id_)
         if record is None:
             return ExecutionNotFound.of(id_text(id_))
-        runs = await self._store.node_runs.list(workspace, id_, node=node, limit=_RUNS_READ)
+        # From the named one on: it may stand behind any number of others.
+        after = None if node is None or not ordinal else (node, ordinal - 1, "")
+        runs = await self._store.node_runs.list(workspace, id_, node=node, limit=_RUNS_READ, after=after)
         before = [
             told for run in runs
             if run.type in (APPROVAL, ASK) and (ordinal is None or run.ordinal == ordinal)
