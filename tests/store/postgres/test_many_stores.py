@@ -378,3 +378,29 @@ async def test_a_timer_that_another_holds_is_looked_at_again_later_and_not_at_on
     assert world.fire() == due_at
     assert [claimed.record.id for claimed in world.claim()] == [held.id]
     assert (await world.get(later.id)).status is ExecutionStatus.PENDING
+
+
+def test_the_feed_has_each_execution_in_its_order_whoever_wrote_it(cluster: Cluster) -> None:
+    """Also where the writer that comes first in a page was the last to write, and where what was written before stands
+    behind the page's end."""
+    world = cluster.world
+    news = [world.new() for _ in range(18)]
+    for turn, new in enumerate(news):
+        starter = turn % STORES if turn < 2 * STORES else 2
+        call(cluster.write, starter, StartExecutions(at=world.now + turn, executions=[new]))
+    for turn, new in enumerate(reversed(news)):
+        cancel = CancelExecutions(at=world.now + len(news) + turn, workspace=WORKSPACE, ids=[new.id])
+        call(cluster.write, (turn + 1 + turn // STORES) % STORES, cancel)
+
+    for limit in (1, 2, 3, 100):
+        position: dict[int, int] = {}
+        read: dict[bytes, list[int]] = {}
+        while feed := call(cluster.stores[0].events.feed, WORKSPACE, position, limit):
+            for writer, n, chunks in feed:
+                assert n == position.get(writer, 0) + 1
+                position[writer] = n
+                for chunk in chunks:
+                    numbers = range(chunk.first_seq, chunk.first_seq + len(chunk.events))
+                    read.setdefault(chunk.execution_id, []).extend(numbers)
+        assert {id: sorted(numbers) for id, numbers in read.items()} == read, limit
+        assert set(read) == {new.id for new in news}

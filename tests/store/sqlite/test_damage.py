@@ -115,9 +115,11 @@ async def damaged_while_open(path: Path) -> None:
     with flipped_pages(path):
         with pytest.raises(StoreDamaged, match="checksum"):
             await store.executions.payloads(WORKSPACE, [one.id for one in started])
-        # And in a transaction, which the damage ends.
-        with pytest.raises(StoreDamaged, match="checksum"):
-            await asyncio.gather(*(store.executions.whole(WORKSPACE, one.id) for one in started))
+        # And in a transaction, which the damage ends. All have come to their end before the file is changed again.
+        whole = (store.executions.whole(WORKSPACE, one.id) for one in started)
+        found = [one for one in await asyncio.gather(*whole, return_exceptions=True) if isinstance(one, BaseException)]
+        assert found
+        assert all(isinstance(one, StoreDamaged) for one in found), found
     assert len(await store.executions.payloads(WORKSPACE, [one.id for one in started])) == 50
     await store.close()
 

@@ -15,9 +15,9 @@ SELECT f.writer, max(f.n) FROM feed AS f GROUP BY f.writer;
 -- A writer's numbers have no gaps, but the oldest may be gone.
 -- name: feed_after
 -- rows: writer bigint, n bigint, most bigint
--- returns: writer bigint, n bigint, entries text
+-- returns: writer bigint, n bigint, entries text, at bigint
 WITH {batch}
-SELECT f.writer, f.n, f.entries
+SELECT f.writer, f.n, f.entries, f.at
 FROM batch
 CROSS JOIN feed AS f ON f.writer = batch.writer AND f.n > batch.n
     AND f.n < batch.most + (SELECT min(l.n) FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +33,8 @@ class StoredEvents:
         return await self._read(_page(workspace, execution_id, after_seq, limit, kinds), consistent=True)
 
     async def feed(self, workspace: str, after: dict[int, int], limit: int) -> list[tuple[int, int, list[EventChunk]]]:
-        """At most `limit` commits of each writer; those that brought the workspace nothing have no chunks."""
+        """At most `limit` commits of each writer, each execution's events in their order; those that brought the
+        workspace nothing have no chunks."""
         return await self._read(_feed(workspace, after, limit), consistent=True)
 
     async def feed_end(self) -> dict[int, int]:
@@ -91,7 +92,7 @@ def _commits(
         behind = [(writer, n, counts[writer]) for writer, n, _ in behind if counts[writer]]
     return [
         (writer, n, [FeedEntry(bytes.fromhex(id), first, last, of) for id, first, last, of in _entries.decode(text)])
-        for writer, n, text in ((yield Many("feed_after", behind)) if behind else [])
+        for writer, n, text, _ in ((yield Many("feed_after", behind)) if behind else [])
     ]
 
 
@@ -112,8 +113,63 @@ def _feed(workspace: str, after: dict[int, int], limit: int) -> Procedure[list[t
     end = yield from _feed_end()
     behind = [(writer, after.get(writer, 0), limit) for writer in sorted(end) if end[writer] > after.get(writer, 0)]
     commits: list[tuple[int, int, list[Span]]] = []
-    for writer, n, text in (yield Many("feed_after", behind)) if behind else ():
+    rows = (yield Many("feed_after", behind)) if behind else []
+    for writer, n, text, _ in rows if len(behind) < 2 else _told_of(rows, end):
         spans = [(bytes.fromhex(id), first) for id, first, _, owner in _entries.decode(text) if owner == workspace]
         commits.append((writer, n, spans))
     chunks = yield from _chunks_at(span for _, _, spans in commits for span in spans)
-    return [(writer, n, [chunks[span] for span in spans if span in chunks]) for writer, n, spans in commits]
+    ordered = commits if len(behind) < 2 else _interleaved(commits)
+    return [(writer, n, [chunks[span] for span in spans if span in chunks]) for writer, n, spans in ordered]
+
+
+def _told_of(rows: Sequence[Any], end: Mapping[int, int]) -> list[Any]:
+    """Without what was committed later than where another writer's line is cut off: what comes before it may stand behind
+    the cut."""
+    last = {row[0]: row for row in rows}
+    cut = [row for writer, row in last.items() if row[1] < end[writer]]
+    if not cut:
+        return list(rows)
+    whole, _, _, until = min(cut, key=lambda row: row[3])
+    kept: list[Any] = []
+    held: set[int] = set()
+    for row in rows:
+        if row[0] != whole and row[3] > until:
+            held.add(row[0])
+        if row[0] not in held:
+            kept.append(row)
+    return kept
+
+
+def _interleaved(commits: Sequence[tuple[int, int, list[Span]]]) -> list[tuple[int, int, list[Span]]]:
+    """Each writer's in their order, and so that what one wrote of an execution comes behind what others had written of it."""
+    lines: dict[int, deque[tuple[int, int, list[Span]]]] = {}
+    left: dict[bytes, list[int]] = {}
+    for commit in commits:
+        lines.setdefault(commit[0], deque()).append(commit)
+        for id, first in commit[2]:
+            left.setdefault(id, []).append(first)
+    for numbers in left.values():
+        numbers.sort(reverse=True)
+    ordered: list[tuple[int, int, list[Span]]] = []
+
+    def take(line: deque[tuple[int, int, list[Span]]]) -> None:
+        ordered.append(line.popleft())
+        for id, first in ordered[-1][2]:
+            left[id].remove(first)
+
+    def is_next(spans: Sequence[Span]) -> bool:
+        firsts: dict[bytes, int] = {}
+        for id, first in spans:
+            firsts[id] = min(first, firsts.get(id, first))
+        return all(left[id][-1] == first for id, first in firsts.items())
+
+    while lines:
+        before = len(ordered)
+        for line in lines.values():
+            while line and is_next(line[0][2]):
+                take(line)
+        if len(ordered) == before:
+            # Numbers that were given out twice, in a database that was restored: nobody is held up by them.
+            take(next(iter(lines.values())))
+        lines = {writer: line for writer, line in lines.items() if line}
+    return ordered

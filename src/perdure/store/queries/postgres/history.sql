@@ -37,9 +37,9 @@ SELECT w.number, w.n FROM writers AS w;
 
 -- name: feed_after
 -- rows: writer bigint, n bigint, most bigint
--- returns: writer bigint, n bigint, entries text
+-- returns: writer bigint, n bigint, entries text, at bigint
 WITH {batch}
-SELECT f.writer, f.n, f.entries
+SELECT f.writer, f.n, f.entries, f.at
 FROM batch
 CROSS JOIN LATERAL (
     SELECT * FROM feed AS l WHERE l.writer = batch.writer AND l.n > batch.n ORDER BY l.n LIMIT batch.most
